@@ -1,0 +1,1 @@
+//! The `Proxy` and `ProxyDataset` resource types. Empty until the operator is built.

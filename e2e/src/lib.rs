@@ -1,0 +1,1 @@
+//! Test parts: fake Receiver, load generator, process harness.

@@ -1,0 +1,1 @@
+//! The controllers. Empty until the operator is built.

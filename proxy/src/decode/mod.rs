@@ -1,0 +1,9 @@
+//! Pure functions from bytes to lines. No I/O, no clock except the one passed in, no panic on any input.
+//!
+//! Every decoder appends complete lines, each ended by one `\n`, to a caller's buffer, so that nothing is allocated
+//! per message.
+
+pub mod json;
+mod time;
+
+pub use time::ReceiveTime;

@@ -1,0 +1,37 @@
+//! The ByteFreezer data plane.
+//!
+//! ```text
+//! socket -> inputs -> decode -> batch -> spool -> deliver -> gone
+//!                                           \-> retry ... -> dlq -> (retry)
+//! ```
+//! Each arrow is one module boundary with a narrow type; data never walks backwards.
+//!
+//! | module | job | knows nothing of |
+//! |---|---|---|
+//! | [`config`] | file + environment -> one validated `Config`; the difference of two | sockets |
+//! | [`ids`] | tenant, dataset and hint as types that cannot hold an illegal value | everything |
+//! | `inputs` | listeners, routes, senders; a supervisor applies a difference | disk, upload |
+//! | `decode` | pure functions, bytes -> lines | tokio, the clock |
+//! | `batch` | lines of one stream in memory: builder, chunk, compression level, memory budget | where lines come from |
+//! | `spool` | the log and the batch files: commit, close, retry, DLQ, limits, recovery | HTTP |
+//! | `deliver` | Receiver client, outcomes, schedule, circuits | decoding |
+//! | `ledger` | where every event is, at any time | everything |
+//! | `api` | axum: health, metrics, status, senders, DLQ, config | the data path's inside |
+//!
+//! Without the default feature `runtime` only [`config`] and [`ids`] remain: no I/O, for the operator.
+
+pub mod config;
+pub mod ids;
+
+#[cfg(feature = "runtime")]
+pub mod batch;
+#[cfg(feature = "runtime")]
+pub mod decode;
+#[cfg(feature = "runtime")]
+pub mod inputs;
+#[cfg(feature = "runtime")]
+pub mod ledger;
+#[cfg(feature = "runtime")]
+pub mod metrics;
+#[cfg(feature = "runtime")]
+pub mod spool;

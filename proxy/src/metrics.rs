@@ -1,0 +1,30 @@
+//! One Prometheus registry. Each module owns its metrics in a struct and registers them here at construction;
+//! names carry the prefix `bytefreezer_proxy_`, units are base units, labels are bounded by configuration
+//! (input, tenant, dataset) or by an enum (cause, state, code class).
+
+use parking_lot::Mutex;
+use prometheus_client::{encoding::text::encode, registry::Registry};
+
+/// The registry of the process.
+#[derive(Debug)]
+pub struct Metrics(Mutex<Registry>);
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self(Mutex::new(Registry::with_prefix("bytefreezer_proxy")))
+    }
+}
+
+impl Metrics {
+    /// Lets a module register what it owns.
+    pub fn register<T>(&self, build: impl FnOnce(&mut Registry) -> T) -> T {
+        build(&mut self.0.lock())
+    }
+
+    /// The exposition text.
+    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.0.lock())?;
+        Ok(text)
+    }
+}
