@@ -2,6 +2,10 @@
 //! (datasets) are routes in its table, told apart by `allowed_sources`: the longest prefix that contains the sender
 //! wins.
 
+pub mod accept;
+pub mod proxy_protocol;
 mod stats;
+pub mod throttle;
+pub mod tls;
 
 pub use stats::{InputState, InputStats, Refusal};
