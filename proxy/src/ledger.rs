@@ -137,12 +137,11 @@ impl Ledger {
 
     fn take(book: &mut Events, from: Place, events: u64) {
         let held = book.place(from);
-        match held.checked_sub(events) {
-            Some(rest) => *held = rest,
-            None => {
-                *held = 0;
-                book.underflow += 1;
-            }
+        if let Some(rest) = held.checked_sub(events) {
+            *held = rest;
+        } else {
+            *held = 0;
+            book.underflow += 1;
         }
     }
 }

@@ -14,6 +14,11 @@ use crate::{
 };
 
 mod budget;
+mod builder;
+mod level;
+
+pub use builder::LineBuffer;
+pub use level::Level;
 
 pub use budget::{MemoryBudget, Reservation};
 

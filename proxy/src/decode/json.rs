@@ -1,10 +1,39 @@
 //! Writing JSON text without a tree.
 
+use std::{io::Write, net::IpAddr};
+
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// Whether a byte ends a run that can be copied as it is.
-const fn special(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\' || byte >= 0x80
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
+
+/// Length of the run at the start of `text` that stands in a JSON string as it is: no control character, quote or
+/// backslash, and with `ASCII` no byte of 0x80 and above. Eight bytes at a time.
+pub(super) fn plain_run<const ASCII: bool>(text: &[u8]) -> usize {
+    let mut run = 0;
+    let mut rest = text;
+    while let Some((word, after)) = rest.split_first_chunk::<8>() {
+        let word = u64::from_le_bytes(*word);
+        // A borrow can only flag bytes above the first real hit, so the lowest flag is exact.
+        let mut hits = (word.wrapping_sub(ONES * 0x20) & !word) | equal(word, b'"') | equal(word, b'\\');
+        if ASCII {
+            hits |= word;
+        }
+        hits &= HIGHS;
+        if hits != 0 {
+            return run + hits.trailing_zeros() as usize / 8;
+        }
+        run += 8;
+        rest = after;
+    }
+    let special = |byte: &u8| *byte < 0x20 || matches!(byte, b'"' | b'\\') || (ASCII && *byte >= 0x80);
+    run + rest.iter().position(special).unwrap_or(rest.len())
+}
+
+/// Flags the bytes of `word` that are `byte` in their highest bit.
+const fn equal(word: u64, byte: u8) -> u64 {
+    let differing = word ^ (ONES * byte as u64);
+    differing.wrapping_sub(ONES) & !differing
 }
 
 /// Appends `"text"` with JSON escapes. Valid UTF-8 is kept, each invalid sequence becomes U+FFFD, so the result is
@@ -19,17 +48,16 @@ pub fn push_string(text: &[u8], out: &mut Vec<u8>) {
 /// The same without the quotes.
 pub fn push_escaped(text: &[u8], out: &mut Vec<u8>) {
     let mut rest = text;
-    while let Some(at) = rest.iter().position(|byte| special(*byte)) {
-        let (plain, from) = rest.split_at(at);
+    loop {
+        let (plain, from) = rest.split_at(plain_run::<true>(rest));
         out.extend_from_slice(plain);
-        rest = from;
-        let Some(&byte) = rest.first() else { return };
+        let Some((&byte, after)) = from.split_first() else { return };
         if byte < 0x80 {
             push_escape(byte, out);
-            rest = rest.get(1..).unwrap_or_default();
+            rest = after;
         } else {
-            let run = rest.iter().position(u8::is_ascii).unwrap_or(rest.len());
-            let (unicode, after) = rest.split_at(run);
+            let run = from.iter().position(u8::is_ascii).unwrap_or(from.len());
+            let (unicode, after) = from.split_at(run);
             for chunk in unicode.utf8_chunks() {
                 out.extend_from_slice(chunk.valid().as_bytes());
                 if !chunk.invalid().is_empty() {
@@ -39,7 +67,22 @@ pub fn push_escaped(text: &[u8], out: &mut Vec<u8>) {
             rest = after;
         }
     }
-    out.extend_from_slice(rest);
+}
+
+/// Appends an address as text, without the quotes.
+pub fn push_ip(address: IpAddr, out: &mut Vec<u8>) {
+    match address {
+        IpAddr::V4(address) => {
+            for (index, octet) in address.octets().into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b'.');
+                }
+                out.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
+            }
+        }
+        // Writing to a Vec cannot fail.
+        IpAddr::V6(address) => drop(write!(out, "{address}")),
+    }
 }
 
 fn push_escape(byte: u8, out: &mut Vec<u8>) {
@@ -62,7 +105,24 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn addresses_are_written_as_usual() {
+        for text in ["0.0.0.0", "192.0.2.254", "::", "2001:db8::1"] {
+            let mut out = Vec::new();
+            push_ip(text.parse().unwrap(), &mut out);
+            assert_eq!(out, text.as_bytes());
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_run_ends_where_a_byte_by_byte_search_ends_it(bytes in proptest::collection::vec(prop_oneof![Just(b'a'), any::<u8>()], 0..40)) {
+            let control = |b: &u8| *b < 0x20 || *b == b'"' || *b == b'\\';
+            prop_assert_eq!(plain_run::<false>(&bytes), bytes.iter().position(control).unwrap_or(bytes.len()));
+            let high = |b: &u8| control(b) || *b >= 0x80;
+            prop_assert_eq!(plain_run::<true>(&bytes), bytes.iter().position(high).unwrap_or(bytes.len()));
+        }
+
         #[test]
         fn any_bytes_become_a_valid_json_string_with_the_lossy_text(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let mut out = Vec::new();

@@ -3,7 +3,12 @@
 //! Every decoder appends complete lines, each ended by one `\n`, to a caller's buffer, so that nothing is allocated
 //! per message.
 
+#![deny(clippy::indexing_slicing)]
+
+pub mod framing;
 pub mod json;
+mod object;
+pub mod text;
 mod time;
 
 pub use time::ReceiveTime;

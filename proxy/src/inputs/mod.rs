@@ -3,7 +3,9 @@
 //! wins.
 
 pub mod accept;
+pub mod prefix;
 pub mod proxy_protocol;
+pub mod senders;
 mod stats;
 pub mod throttle;
 pub mod tls;

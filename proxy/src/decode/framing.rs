@@ -1,0 +1,452 @@
+//! Where a message ends in a stream of bytes. Pure state machines over the caller's growing buffer; they own no bytes,
+//! so what a peer can make us hold is the caller's buffer, and that never needs more than the limit and one read.
+//!
+//! | framing | a message ends |
+//! |---|---|
+//! | lines | at the delimiter |
+//! | syslog, RFC 6587 3.4.1 octet counting | `<count> <message>`: after `count` bytes, whatever they are |
+//! | syslog, RFC 6587 3.4.2 | at `\n` or NUL |
+//!
+//! Syslog decides once per connection: `[1-9][0-9]*` followed by a space and `<` is a count. When on such a connection
+//! something else follows a message (a sender that counts characters, a lost byte), everything up to the next line end or the next
+//! count is passed on as one message, and counted as malformed. Empty messages are left out.
+
+use crate::config::Oversize;
+
+use super::text::char_boundary;
+
+/// Most digits of a count.
+const MAX_DIGITS: usize = 9;
+
+/// What to do with the buffer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// A message.
+    Frame {
+        /// Its bytes, without what framed them.
+        bytes: &'a [u8],
+        /// Bytes to remove from the front of the buffer.
+        consumed: usize,
+        /// Only its first bytes: it was longer than the limit.
+        cut: bool,
+    },
+    /// Nothing of the first `consumed` bytes is wanted.
+    Skip {
+        /// Bytes to remove from the front of the buffer.
+        consumed: usize,
+    },
+    /// More bytes are needed; the buffer must be given again with its bytes in place.
+    More,
+    /// A message above the limit where the setting says to close the connection.
+    Close,
+}
+
+/// What was wrong in a stream so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Messages above the limit of which nothing was kept.
+    pub dropped: u64,
+    /// Places where a count was expected and none was.
+    pub malformed: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    Lines(u8),
+    Undecided,
+    SyslogLines,
+    Octets,
+}
+
+/// Finds the messages of one connection.
+#[derive(Debug)]
+pub struct Framer {
+    framing: Framing,
+    limit: usize,
+    oversize: Oversize,
+    /// Bytes at the front of the buffer that were searched without success.
+    searched: usize,
+    /// The rest of a line above the limit follows.
+    in_long_line: bool,
+    /// Bytes of a counted message above the limit that still follow.
+    unwanted: usize,
+    faults: Faults,
+}
+
+/// What the start of a buffer is, where a count may stand.
+enum Head {
+    Count { header: usize, len: usize },
+    Other,
+    Unclear,
+}
+
+impl Framer {
+    /// Lines ended by `delimiter`, of at most `limit` bytes.
+    pub fn lines(delimiter: u8, limit: usize, oversize: Oversize) -> Self {
+        Self::new(Framing::Lines(delimiter), limit, oversize)
+    }
+
+    /// Syslog messages of at most `limit` bytes.
+    pub fn syslog(limit: usize, oversize: Oversize) -> Self {
+        Self::new(Framing::Undecided, limit, oversize)
+    }
+
+    fn new(framing: Framing, limit: usize, oversize: Oversize) -> Self {
+        let faults = Faults::default();
+        Self { framing, limit: limit.max(1), oversize, searched: 0, in_long_line: false, unwanted: 0, faults }
+    }
+
+    /// What was wrong since the last call.
+    pub fn take_faults(&mut self) -> Faults {
+        std::mem::take(&mut self.faults)
+    }
+
+    /// Looks at the front of `buffer`.
+    pub fn next<'a>(&mut self, buffer: &'a [u8]) -> Step<'a> {
+        if buffer.is_empty() {
+            return Step::More;
+        }
+        if self.unwanted > 0 {
+            let consumed = self.unwanted.min(buffer.len());
+            self.unwanted -= consumed;
+            return Step::Skip { consumed };
+        }
+        if self.in_long_line {
+            let end = self.line_end(buffer);
+            self.in_long_line = end.is_none();
+            return Step::Skip { consumed: end.map_or(buffer.len(), |end| end + 1) };
+        }
+        if self.searched == 0 {
+            let padding = buffer.iter().position(|byte| !self.is_padding(*byte)).unwrap_or(buffer.len());
+            if padding > 0 {
+                return Step::Skip { consumed: padding };
+            }
+        }
+        match self.framing {
+            Framing::Lines(_) | Framing::SyslogLines => self.next_line(buffer),
+            Framing::Undecided => match head(buffer) {
+                Head::Unclear => Step::More,
+                Head::Count { .. } => {
+                    self.framing = Framing::Octets;
+                    self.next_counted(buffer)
+                }
+                Head::Other => {
+                    self.framing = Framing::SyslogLines;
+                    self.next_line(buffer)
+                }
+            },
+            Framing::Octets => self.next_counted(buffer),
+        }
+    }
+
+    /// What is left when the peer has closed: the last message, though nothing ends it.
+    pub fn finish<'a>(&mut self, buffer: &'a [u8]) -> Option<&'a [u8]> {
+        let skipping = self.in_long_line || self.unwanted > 0;
+        let start = match head(buffer) {
+            Head::Count { header, .. } if matches!(self.framing, Framing::Octets) => header,
+            _ => 0,
+        };
+        let rest = buffer.get(start..).unwrap_or_default();
+        let start = rest.iter().position(|byte| !self.is_padding(*byte))?;
+        let rest = rest.get(start..).unwrap_or_default();
+        (!skipping).then(|| rest.get(..self.limit).unwrap_or(rest))
+    }
+
+    /// Whether a byte between two messages belongs to neither.
+    fn is_padding(&self, byte: u8) -> bool {
+        match self.framing {
+            Framing::Lines(delimiter) => byte == delimiter,
+            Framing::Undecided | Framing::SyslogLines => matches!(byte, b'\n' | b'\r' | 0),
+            Framing::Octets => matches!(byte, b'\n' | b'\r' | b' ' | 0),
+        }
+    }
+
+    fn line_end(&self, bytes: &[u8]) -> Option<usize> {
+        match self.framing {
+            Framing::Lines(delimiter) => memchr::memchr(delimiter, bytes),
+            _ => memchr::memchr2(b'\n', 0, bytes),
+        }
+    }
+
+    fn next_line<'a>(&mut self, buffer: &'a [u8]) -> Step<'a> {
+        let end = self.line_end(buffer.get(self.searched..).unwrap_or_default());
+        let end = end.map(|end| end + self.searched);
+        self.line_to(buffer, end, 1)
+    }
+
+    /// The line of `buffer` up to `end`, which `delimiter` bytes follow; or its beginning when it is too long.
+    fn line_to<'a>(&mut self, buffer: &'a [u8], end: Option<usize>, delimiter: usize) -> Step<'a> {
+        let len = end.unwrap_or(buffer.len());
+        if len <= self.limit {
+            let Some(end) = end else {
+                self.searched = buffer.len();
+                return Step::More;
+            };
+            self.searched = 0;
+            let bytes = buffer.get(..end).unwrap_or_default();
+            return Step::Frame { bytes, consumed: end + delimiter, cut: false };
+        }
+        self.searched = 0;
+        self.in_long_line = end.is_none() && self.oversize != Oversize::Close;
+        self.too_long(buffer, 0, end.map_or(buffer.len(), |end| end + delimiter))
+    }
+
+    /// A message that starts at `start` and is above the limit; `consumed` bytes of the buffer are its own.
+    fn too_long<'a>(&mut self, buffer: &'a [u8], start: usize, consumed: usize) -> Step<'a> {
+        match self.oversize {
+            Oversize::Cut => {
+                let message = buffer.get(start..).unwrap_or_default();
+                let bytes = message.get(..char_boundary(message, self.limit)).unwrap_or(message);
+                Step::Frame { bytes, consumed, cut: true }
+            }
+            Oversize::Drop => {
+                self.faults.dropped += 1;
+                Step::Skip { consumed }
+            }
+            Oversize::Close => Step::Close,
+        }
+    }
+
+    fn next_counted<'a>(&mut self, buffer: &'a [u8]) -> Step<'a> {
+        match head(buffer) {
+            Head::Count { header, len } if self.searched == 0 => self.counted(buffer, header, len),
+            Head::Unclear if self.searched == 0 => Step::More,
+            _ => self.resynchronise(buffer),
+        }
+    }
+
+    fn counted<'a>(&mut self, buffer: &'a [u8], header: usize, len: usize) -> Step<'a> {
+        let end = header + len;
+        if len > self.limit {
+            // Cutting needs the first bytes, the two others do not.
+            if self.oversize == Oversize::Cut && buffer.len() < header + self.limit {
+                return Step::More;
+            }
+            let consumed = end.min(buffer.len());
+            self.unwanted = end - consumed;
+            return self.too_long(buffer, header, consumed);
+        }
+        match buffer.get(header..end) {
+            None => Step::More,
+            Some(message) => {
+                let tail = message.iter().rev().take_while(|byte| matches!(byte, b'\n' | 0)).count();
+                let bytes = message.get(..len - tail).unwrap_or(message);
+                if bytes.is_empty() {
+                    return Step::Skip { consumed: end };
+                }
+                Step::Frame { bytes, consumed: end, cut: false }
+            }
+        }
+    }
+
+    /// No count where one should be: all up to a line end or a count is one message.
+    fn resynchronise<'a>(&mut self, buffer: &'a [u8]) -> Step<'a> {
+        if self.searched == 0 {
+            self.faults.malformed += 1;
+        }
+        // A count that straddles the end of what was searched is found from its first digit on.
+        let from = self.searched.saturating_sub(MAX_DIGITS + 2);
+        let unsearched = buffer.get(self.searched..).unwrap_or_default();
+        let line = self.line_end(unsearched).map(|end| (end + self.searched, 1));
+        let until = line.map_or(buffer.len(), |(end, _)| end);
+        let count = find_count(buffer.get(..until).unwrap_or_default(), from).map(|at| (at, 0));
+        let (end, delimiter) = count.or(line).map_or((None, 0), |(end, delimiter)| (Some(end), delimiter));
+        self.line_to(buffer, end, delimiter)
+    }
+}
+
+/// What `buffer` starts with.
+fn head(buffer: &[u8]) -> Head {
+    let digits = buffer.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if digits > MAX_DIGITS || buffer.first().is_none_or(|first| *first == b'0') {
+        return Head::Other;
+    }
+    let number = buffer.get(..digits).unwrap_or_default();
+    match (buffer.get(digits), buffer.get(digits + 1)) {
+        _ if digits == 0 => Head::Other,
+        (None, _) | (Some(b' '), None) => Head::Unclear,
+        (Some(b' '), Some(b'<')) => {
+            let len = number.iter().fold(0, |sum, digit| sum * 10 + usize::from(digit - b'0'));
+            Head::Count { header: digits + 1, len }
+        }
+        _ => Head::Other,
+    }
+}
+
+/// Where behind `from` and behind the first byte a count with `<` and a digit after it starts.
+fn find_count(bytes: &[u8], from: usize) -> Option<usize> {
+    memchr::memchr_iter(b'<', bytes.get(from..)?).map(|at| at + from).find_map(|at| {
+        let before = bytes.get(..at)?.strip_suffix(b" ")?;
+        let digits = before.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+        let start = before.len() - digits;
+        let plausible = (1..=MAX_DIGITS).contains(&digits) && bytes.get(start) != Some(&b'0') && start > 0;
+        (plausible && bytes.get(at + 1)?.is_ascii_digit()).then_some(start)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Reads `stream` in pieces as a connection would; messages, whether each was cut, and the most bytes held.
+    fn run(mut framer: Framer, stream: &[u8], piece: usize) -> (Vec<(String, bool)>, Faults, usize) {
+        let (mut buffer, mut messages, mut faults, mut most) = (Vec::new(), Vec::new(), Faults::default(), 0);
+        let keep = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        for read in stream.chunks(piece) {
+            buffer.extend_from_slice(read);
+            most = most.max(buffer.len());
+            loop {
+                let consumed = match framer.next(&buffer) {
+                    Step::Frame { bytes, consumed, cut } => {
+                        messages.push((keep(bytes), cut));
+                        consumed
+                    }
+                    Step::Skip { consumed } => consumed,
+                    Step::More => break,
+                    Step::Close => {
+                        messages.push(("closed".to_owned(), false));
+                        return (messages, framer.take_faults(), most);
+                    }
+                };
+                assert!(consumed > 0 && consumed <= buffer.len());
+                buffer.drain(..consumed);
+                let now = framer.take_faults();
+                faults.dropped += now.dropped;
+                faults.malformed += now.malformed;
+            }
+        }
+        messages.extend(framer.finish(&buffer).map(|bytes| (keep(bytes), false)));
+        let now = framer.take_faults();
+        faults.dropped += now.dropped;
+        faults.malformed += now.malformed;
+        (messages, faults, most)
+    }
+
+    fn texts(framer: impl Fn() -> Framer, stream: &str) -> (Vec<String>, Faults) {
+        let whole = run(framer(), stream.as_bytes(), usize::MAX);
+        for piece in [1, 2, 3, 7] {
+            let parts = run(framer(), stream.as_bytes(), piece);
+            assert_eq!(parts.0, whole.0, "in pieces of {piece}");
+            assert_eq!(parts.1, whole.1, "in pieces of {piece}");
+        }
+        let mark = |(message, cut): (String, bool)| if cut { message + "~" } else { message };
+        (whole.0.into_iter().map(mark).collect(), whole.1)
+    }
+
+    fn syslog(stream: &str) -> (Vec<String>, Faults) {
+        texts(|| Framer::syslog(40, Oversize::Cut), stream)
+    }
+
+    #[test]
+    fn lines_end_at_the_delimiter_and_the_last_needs_none() {
+        let (lines, _) = texts(|| Framer::lines(b'\n', 10, Oversize::Cut), "one\n\ntwo\r\n three");
+        assert_eq!(lines, ["one", "two\r", " three"]);
+        assert_eq!(texts(|| Framer::lines(b'|', 10, Oversize::Cut), "a\nb|c").0, ["a\nb", "c"]);
+    }
+
+    #[test]
+    fn a_line_above_the_limit_is_cut_dropped_or_ends_the_connection() {
+        let stream = "0123456789\n0123456789a\nb\n0123456789abcdefghijklmnop";
+        let lines = |oversize| texts(move || Framer::lines(b'\n', 10, oversize), stream);
+        let fault = |dropped| Faults { dropped, malformed: 0 };
+        assert_eq!(lines(Oversize::Cut).0, ["0123456789", "0123456789~", "b", "0123456789~"]);
+        assert_eq!(lines(Oversize::Drop), (["0123456789", "b"].map(ToOwned::to_owned).to_vec(), fault(2)));
+        assert_eq!(lines(Oversize::Close).0, ["0123456789", "closed"]);
+    }
+
+    #[test]
+    fn a_cut_does_not_split_a_character() {
+        let (lines, _) = texts(|| Framer::lines(b'\n', 4, Oversize::Cut), "aaaä\nb\n");
+        assert_eq!(lines, ["aaa~", "b"]);
+    }
+
+    #[test]
+    fn w3_a_gibibyte_without_a_line_end_needs_no_more_memory_than_the_limit() {
+        const LIMIT: usize = 1 << 16;
+        for (mut framer, head) in [
+            (Framer::lines(b'\n', LIMIT, Oversize::Cut), &b""[..]),
+            (Framer::syslog(LIMIT, Oversize::Drop), b"<13>"),
+            (Framer::syslog(LIMIT, Oversize::Cut), b"999999999 <13>"),
+        ] {
+            let piece = vec![b'x'; 1 << 16];
+            let (mut buffer, mut frames) = (head.to_vec(), 0);
+            for _ in 0..(1 << 14) {
+                buffer.extend_from_slice(&piece);
+                assert!(buffer.len() <= 3 * LIMIT);
+                loop {
+                    match framer.next(&buffer) {
+                        Step::Frame { consumed, cut, .. } => {
+                            assert!(cut);
+                            frames += 1;
+                            buffer.drain(..consumed);
+                        }
+                        Step::Skip { consumed } => drop(buffer.drain(..consumed)),
+                        Step::More => break,
+                        Step::Close => unreachable!(),
+                    }
+                }
+            }
+            assert!(frames <= 1 + usize::from(head.len() > 4));
+        }
+    }
+
+    #[test]
+    fn counts_and_line_ends_are_told_apart_per_connection() {
+        assert_eq!(syslog("9 <1>hello\n7 <1>a\nb\n6 <1>end").0, ["<1>hello", "<1>a\nb", "<1>end"]);
+        assert_eq!(syslog("<1>hello\n9 <1>world\r\n").0, ["<1>hello", "9 <1>world\r"]);
+        assert_eq!(syslog("2026-01-01 12 <x>\n12 apples\n").0, ["2026-01-01 12 <x>", "12 apples"]);
+        assert_eq!(syslog("<1>a\0<1>b\n\0<1>c\0").0, ["<1>a", "<1>b", "<1>c"]);
+        assert_eq!(syslog("4 <1>a\n4 <1>b\0").0, ["<1>a", "<1>b"]);
+        assert_eq!(syslog("12").0, ["12"]);
+        assert_eq!(syslog("\n\n").0, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_message_that_is_cut_off_by_the_end_of_the_connection_is_kept() {
+        assert_eq!(syslog("20 <1>hello").0, ["<1>hello"]);
+    }
+
+    #[test]
+    fn a_wrong_count_costs_one_message_not_the_connection() {
+        let (messages, faults) = syslog("5 <1>hello4 <1>b7 <1>a\nb4 <1>c");
+        assert_eq!(messages, ["<1>he", "llo", "<1>b", "<1>a\nb4", "<1>c"]);
+        assert_eq!(faults.malformed, 2);
+        let (messages, faults) = syslog("4 <1>agarbage\n0 <1>x\n1234567890 <1>y\n4 <1>b");
+        assert_eq!(messages, ["<1>a", "garbage", "0 <1>x", "1234567890 <1>y", "<1>b"]);
+        assert_eq!(faults.malformed, 3);
+    }
+
+    #[test]
+    fn a_counted_message_above_the_limit_is_skipped_to_its_end() {
+        let stream = format!("50 <1>{}4 <1>b", "x".repeat(47));
+        let with = |oversize| texts(move || Framer::syslog(10, oversize), &stream);
+        assert_eq!(with(Oversize::Cut).0, ["<1>xxxxxxx~", "<1>b"]);
+        assert_eq!(with(Oversize::Drop).0, ["<1>b"]);
+        assert_eq!(with(Oversize::Drop).1.dropped, 1);
+        assert_eq!(with(Oversize::Close).0, ["closed"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_in_any_pieces_give_the_same_messages_within_the_limit(
+            stream in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b' '), Just(b'<'), b'0'..=b'9', any::<u8>()], 0..120),
+            piece in 1usize..9, limit in 1usize..30, lines: bool,
+        ) {
+            for oversize in [Oversize::Cut, Oversize::Drop, Oversize::Close] {
+                let make = || if lines { Framer::lines(b'\n', limit, oversize) } else { Framer::syslog(limit, oversize) };
+                let (messages, faults, _) = run(make(), &stream, usize::MAX);
+                let (parts, parts_faults, most) = run(make(), &stream, piece);
+                prop_assert_eq!(&parts, &messages);
+                prop_assert_eq!(parts_faults, faults);
+                prop_assert!(most <= limit + MAX_DIGITS + 2 + piece);
+            }
+        }
+
+        #[test]
+        fn counted_messages_come_back_whole(bodies in proptest::collection::vec("<[0-9]{1,3}>[a-z\n 0-9<]{0,30}z", 1..6)) {
+            let stream: String = bodies.iter().fold(String::new(), |all, body| format!("{all}{} {body}", body.len()));
+            prop_assert_eq!(syslog(&stream).0, bodies);
+        }
+    }
+}
