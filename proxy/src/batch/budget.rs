@@ -16,7 +16,18 @@ pub struct MemoryBudget {
 /// A share of the budget, given back on drop.
 #[derive(Debug, Default)]
 pub struct Reservation {
-    _held: Option<OwnedSemaphorePermit>,
+    held: Option<OwnedSemaphorePermit>,
+}
+
+impl Reservation {
+    /// Adds another share of the same budget.
+    pub fn merge(&mut self, other: Self) {
+        match (&mut self.held, other.held) {
+            (Some(held), Some(more)) if Arc::ptr_eq(held.semaphore(), more.semaphore()) => held.merge(more),
+            (held @ None, more) => *held = more,
+            (Some(_), _) => {}
+        }
+    }
 }
 
 impl MemoryBudget {
@@ -29,7 +40,7 @@ impl MemoryBudget {
 
     /// Waits for `bytes`. More than half the budget is reserved as half, so one large request cannot wait for ever.
     pub async fn reserve(&self, bytes: usize) -> Reservation {
-        Reservation { _held: Arc::clone(&self.permits).acquire_many_owned(self.units(bytes)).await.ok() }
+        Reservation { held: Arc::clone(&self.permits).acquire_many_owned(self.units(bytes)).await.ok() }
     }
 
     /// `bytes` at once or `None`.
@@ -37,7 +48,7 @@ impl MemoryBudget {
         Arc::clone(&self.permits)
             .try_acquire_many_owned(self.units(bytes))
             .ok()
-            .map(|permit| Reservation { _held: Some(permit) })
+            .map(|permit| Reservation { held: Some(permit) })
     }
 
     /// Waits on a thread that is not one of the runtime's.

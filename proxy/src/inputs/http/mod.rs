@@ -1,0 +1,68 @@
+//! HTTP/1.1 requests whose bodies are lines. Answers and limits: `docs/reference/http.md`.
+//!
+//! ```text
+//! Acceptor -> connection (time limits) -> request (path, sender, token) -> body (encoding) -> lines -> commit -> 200
+//! ```
+//! 200 is sent after the spool has the lines synced, never before. [`Http`] is what one listener does with its
+//! connections; [`Http::set_routes`] swaps its datasets while connections go on.
+
+#![deny(clippy::indexing_slicing)]
+
+use std::{net::IpAddr, sync::Arc};
+
+use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    InputContext, Refusal, Route,
+    accept::{Connection, Serve},
+};
+
+mod answer;
+mod auth;
+mod connection;
+mod encoding;
+mod health;
+mod lines;
+mod pace;
+mod request;
+mod table;
+
+use table::Paths;
+
+/// What an HTTP listener does with its connections.
+#[derive(Debug)]
+pub struct Http {
+    ctx: InputContext,
+    paths: ArcSwap<Paths>,
+}
+
+impl Http {
+    /// Serves `routes`, the datasets of one listener.
+    pub fn new(ctx: InputContext, routes: &[Arc<Route>]) -> Self {
+        Self { ctx, paths: ArcSwap::from_pointee(Paths::new(routes)) }
+    }
+
+    /// Swaps the datasets. Requests that are being read go on with the old ones.
+    pub fn set_routes(&self, routes: &[Arc<Route>]) {
+        self.paths.store(Arc::new(Paths::new(routes)));
+    }
+}
+
+impl Serve for Http {
+    /// Everybody: `/health` is for all, and a request is told 403.
+    fn admits(&self, _peer: IpAddr) -> bool {
+        true
+    }
+
+    fn refused(&self, _peer: IpAddr, cause: Refusal) {
+        self.paths.load().first().refuse(cause, 1);
+    }
+
+    async fn serve(self: Arc<Self>, connection: Connection, stop: CancellationToken) {
+        connection::serve(self, connection, stop).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;
