@@ -7,7 +7,9 @@ pub mod prefix;
 pub mod proxy_protocol;
 pub mod senders;
 mod stats;
+mod status;
 pub mod throttle;
 pub mod tls;
 
 pub use stats::{InputState, InputStats, Refusal};
+pub use status::InputStatus;
