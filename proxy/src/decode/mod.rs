@@ -8,6 +8,7 @@
 pub mod framing;
 pub mod json;
 mod object;
+pub mod syslog;
 pub mod text;
 mod time;
 

@@ -1,0 +1,131 @@
+//! Writing the members of one line.
+
+use std::{io::Write, net::IpAddr};
+
+use super::{
+    super::ReceiveTime,
+    super::json::push_escaped,
+    Shape,
+    fields::Fields,
+    priority::{FACILITIES, SEVERITIES},
+    zone::EventTime,
+};
+
+/// Room for the names and fixed members of a line.
+const OVERHEAD: usize = 640;
+
+/// Fractions of a second beyond this many digits are cut: no reader of RFC 3339 wants more.
+const FRACTION: usize = 9;
+
+pub(super) fn push(
+    fields: &Fields<'_>,
+    event: Option<&EventTime<'_>>,
+    raw: Option<&[u8]>,
+    source: IpAddr,
+    now: &ReceiveTime,
+    out: &mut Vec<u8>,
+) {
+    out.reserve(fields.message.len() + raw.map_or(0, <[u8]>::len) + OVERHEAD);
+    out.extend_from_slice(b"{\"source_ip\":\"");
+    push_address(source, out);
+    out.extend_from_slice(b"\",\"timestamp\":\"");
+    out.extend_from_slice(now.seconds().as_bytes());
+    out.extend_from_slice(match fields.shape {
+        Shape::Rfc5424 => b"Z\",\"rfc\":\"5424\"".as_slice(),
+        Shape::Rfc3164 => b"Z\",\"rfc\":\"3164\"",
+        Shape::Raw => b"Z\",\"rfc\":\"raw\"",
+    });
+    push_priority(fields, out);
+    member(b",\"version\":\"", fields.version, out);
+    member(b",\"syslog_timestamp\":\"", fields.stamp, out);
+    member(b",\"hostname\":\"", fields.hostname, out);
+    member(b",\"app_name\":\"", fields.app_name, out);
+    member(b",\"tag\":\"", fields.tag, out);
+    member(b",\"proc_id\":\"", fields.proc_id, out);
+    member(b",\"msg_id\":\"", fields.msg_id, out);
+    if let Some(sequence) = fields.sequence {
+        out.extend_from_slice(b",\"sequence\":");
+        push_number(sequence, out);
+    }
+    member(b",\"origin\":\"", fields.origin, out);
+    member(b",\"relay\":\"", fields.relay, out);
+    if let Some(event) = event {
+        push_event_time(event, out);
+    }
+    if let Some(structured) = &fields.structured {
+        out.extend_from_slice(b",\"structured_data\":");
+        structured.push(out);
+    }
+    member(b",\"message\":\"", Some(fields.message), out);
+    member(b",\"raw\":\"", raw, out);
+    out.extend_from_slice(b",\"received_ns\":");
+    push_number(now.unix_ns(), out);
+    out.extend_from_slice(b",\"BfTs\":");
+    push_number(now.unix_ms(), out);
+    out.extend_from_slice(b"}\n");
+}
+
+/// `start` is `,"name":"`.
+fn member(start: &'static [u8], value: Option<&[u8]>, out: &mut Vec<u8>) {
+    if let Some(value) = value {
+        out.extend_from_slice(start);
+        push_escaped(value, out);
+        out.push(b'"');
+    }
+}
+
+fn push_priority(fields: &Fields<'_>, out: &mut Vec<u8>) {
+    if let Some(priority) = fields.priority {
+        out.extend_from_slice(b",\"priority\":\"");
+        out.extend_from_slice(priority);
+        out.push(b'"');
+    }
+    if let Some(text) = fields.facility.and_then(|facility| FACILITIES.get(usize::from(facility))) {
+        out.extend_from_slice(text.as_bytes());
+    }
+    if let Some(text) = fields.severity.and_then(|severity| SEVERITIES.get(usize::from(severity))) {
+        out.extend_from_slice(text.as_bytes());
+    }
+}
+
+fn push_number(number: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+fn push_address(source: IpAddr, out: &mut Vec<u8>) {
+    match source {
+        IpAddr::V4(v4) => {
+            let [a, b, c, d] = v4.octets();
+            push_number(u64::from(a), out);
+            for octet in [b, c, d] {
+                out.push(b'.');
+                push_number(u64::from(octet), out);
+            }
+        }
+        // Writing to a vector cannot fail.
+        IpAddr::V6(v6) => drop(write!(out, "{v6}")),
+    }
+}
+
+fn two(number: u8) -> [u8; 2] {
+    [b'0' + number / 10, b'0' + number % 10]
+}
+
+fn push_event_time(event: &EventTime<'_>, out: &mut Vec<u8>) {
+    let [y0, y1] = two((event.year / 100) as u8);
+    let [y2, y3] = two((event.year % 100) as u8);
+    let [m0, m1] = two(event.month);
+    let [d0, d1] = two(event.day);
+    let [h0, h1] = two(event.hour);
+    let [i0, i1] = two(event.minute);
+    let [s0, s1] = two(event.second);
+    out.extend_from_slice(b",\"event_time\":\"");
+    out.extend_from_slice(&[
+        y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1, b'T', h0, h1, b':', i0, i1, b':', s0, s1,
+    ]);
+    if !event.fraction.is_empty() {
+        out.push(b'.');
+        out.extend_from_slice(event.fraction.get(..FRACTION).unwrap_or(event.fraction));
+    }
+    out.extend_from_slice(b"Z\"");
+}
