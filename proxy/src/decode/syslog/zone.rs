@@ -7,7 +7,7 @@ use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
 use super::{
     super::ReceiveTime,
-    civil::{civil_from_days, days_in_month, days_place_in_time},
+    civil::{civil_from_days, days_from_civil, days_in_month},
     scan::Scan,
     stamp::{Civil, Place, When, abbreviation, offset},
 };
@@ -125,7 +125,7 @@ impl Zones {
         let same = EventTime { year, month, day, hour, minute, second, fraction };
         let local = || {
             let of_day = i64::from(hour) * 3600 + i64::from(minute) * 60 + i64::from(second.min(59));
-            days_place_in_time(year, month, day) * 86_400 + of_day
+            days_from_civil(year, month, day) * 86_400 + of_day
         };
         let east = match civil.place {
             Place::Offset(seconds) => seconds,
@@ -190,5 +190,5 @@ fn nearest_year(month: u8, day: u8, now: &ReceiveTime) -> Option<i32> {
     // Eight years away at most: the distance between leap years around 1900 and 2100.
     (this_year - 8..=this_year + 8)
         .filter(|year| day <= days_in_month(*year, month))
-        .min_by_key(|year| (days_place_in_time(*year, month, day) - today).abs())
+        .min_by_key(|year| (days_from_civil(*year, month, day) - today).abs())
 }
