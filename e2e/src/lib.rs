@@ -1,1 +1,57 @@
 //! Test parts: fake Receiver, load generator, process harness.
+//!
+//! | module | job |
+//! |---|---|
+//! | [`receiver`] | a real HTTP server that answers as the ByteFreezer Receiver does, checks what it gets, and misbehaves on request |
+//! | [`load`] | senders at a fixed rate whose events carry a number |
+//! | [`sequence`] | which numbers arrived, how often and under which names |
+//! | [`http`] | a small blocking HTTP/1.1 client |
+//! | [`process`] | starts, watches, signals and kills the real proxy binary |
+//!
+//! All of it is plain blocking code for its user, so that a test reads from top to bottom.
+
+use std::{
+    net::{Ipv4Addr, TcpListener, UdpSocket},
+    sync::atomic::{AtomicU16, Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+
+pub mod http;
+pub mod load;
+pub mod process;
+pub mod receiver;
+pub mod sequence;
+
+/// Waits for a condition; the error names `what` did not come.
+pub fn until<T>(limit: Duration, what: &str, mut condition: impl FnMut() -> Option<T>) -> Result<T> {
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(value) = condition() {
+            return Ok(value);
+        }
+        if Instant::now() >= end {
+            bail!("waited {limit:?} in vain for: {what}");
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A port that nobody holds over TCP or UDP, below the range from which the system gives out source ports, so that
+/// nobody takes it while its owner is down.
+pub fn free_port() -> Result<u16> {
+    const FIRST: u16 = 20000;
+    const COUNT: u16 = 12000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id() % 397) as u16 * 30;
+    for _ in 0..COUNT {
+        let port = FIRST + start.wrapping_add(NEXT.fetch_add(1, Relaxed)) % COUNT;
+        let any = (Ipv4Addr::UNSPECIFIED, port);
+        if TcpListener::bind(any).is_ok() && UdpSocket::bind(any).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no free port between {FIRST} and {}", FIRST + COUNT)
+}

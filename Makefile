@@ -1,0 +1,49 @@
+# Thin: each target is one or two commands that can be typed by hand. `.ci/run` calls the same targets.
+# UPDATE=1 rewrites generated files, ONCE=1 lets the demo end by itself.
+
+CARGO ?= cargo
+IMAGE ?= bytefreezer-proxy
+VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+
+.PHONY: help demo test packages lint deny generate e2e soak bench fuzz-short image clean
+
+help: ## This list
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+demo: ## Real traffic through the proxy to an embedded Receiver, with an outage in the middle
+	$(CARGO) build --release --locked --package bytefreezer-proxy --package e2e --bin bytefreezer-proxy --bin demo
+	target/release/demo
+
+packages: ## The Debian packages that the tests use as peers
+	.ci/packages
+
+test: packages ## Everything that needs no cluster
+	$(CARGO) build --locked --workspace --bins
+	$(CARGO) test --locked --workspace
+
+lint: ## Format and clippy, warnings are errors
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+deny: ## Licences, bans and sources of all dependencies
+	command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny --locked check bans licenses sources
+
+generate: ## Generated files: compared, or rewritten with UPDATE=1
+	.ci/generate
+
+e2e: packages ## The tests of the whole binary alone
+	$(CARGO) test --locked --package e2e
+
+soak: ## The long ones: 500 kills
+	SOAK=1 $(CARGO) test --locked --release --package e2e --test crash -- --nocapture
+
+bench: packages ## Speed beside peers and a null receiver, in one run
+	$(CARGO) build --release --locked --package bytefreezer-proxy --package e2e --bins
+	target/release/bench
+
+image: ## Container image
+	docker build --file packaging/Dockerfile --tag $(IMAGE):$(VERSION) .
+
+clean: ## Build products
+	$(CARGO) clean
