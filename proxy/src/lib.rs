@@ -28,6 +28,8 @@ pub mod batch;
 #[cfg(feature = "runtime")]
 pub mod decode;
 #[cfg(feature = "runtime")]
+pub mod deliver;
+#[cfg(feature = "runtime")]
 pub mod inputs;
 #[cfg(feature = "runtime")]
 pub mod ledger;

@@ -1,0 +1,189 @@
+//! One upload: `POST {base_url}/{tenant}/{dataset}` with the file of a batch as body.
+//!
+//! HTTP/1.1, always with `Content-Length`, no redirect followed, no proxy taken from the environment. Of an answer's
+//! body at most [`ANSWER_MAX`] bytes are read.
+
+use std::{
+    error::Error as _,
+    io::Read,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use jiff::Timestamp;
+use reqwest::{
+    Body, Certificate, Response,
+    header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+    redirect::Policy,
+};
+
+use super::{
+    body::{Trouble, TroubleSlot, stream},
+    outcome::{Outcome, classify, unreachable},
+};
+use crate::{
+    config::Receiver,
+    spool::{Entry, Stamp},
+};
+
+/// Bytes read of an answer's body; the connection of a longer one is closed.
+const ANSWER_MAX: usize = 4096;
+/// Patience for an answer's body; its status has decided already.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
+/// Longest time for TCP and TLS to come up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Idle connections are closed before a load balancer's usual minute is over.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// Why no client could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// `receiver.ca_file`.
+    #[error("receiver.ca_file {path}: {why}; give a PEM file with at least one certificate")]
+    CaFile {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Anything else.
+    #[error("the HTTP client cannot be set up: {0}")]
+    Setup(#[from] reqwest::Error),
+}
+
+/// What became of an upload.
+#[derive(Debug)]
+pub enum Upload {
+    /// The Receiver or the network said so.
+    Done(Outcome),
+    /// The file is not as it was written; nothing usable was sent.
+    Corrupt(String),
+    /// The file cannot be read now.
+    Unreadable(std::io::Error),
+}
+
+/// A client for one Receiver.
+#[derive(Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    base_url: String,
+    timeout: Duration,
+}
+
+impl Client {
+    /// A client for these settings.
+    pub fn new(receiver: &Receiver, user_agent: &str) -> Result<Self, ClientError> {
+        // An error only says that the process has its provider already.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let authorities = authorities(receiver)?;
+        let builder = || {
+            reqwest::Client::builder()
+                .user_agent(user_agent)
+                .redirect(Policy::none())
+                .no_proxy()
+                .http1_only()
+                .tcp_nodelay(true)
+                .connect_timeout(CONNECT_TIMEOUT.min(receiver.timeout))
+                .pool_idle_timeout(IDLE_TIMEOUT)
+                .pool_max_idle_per_host(receiver.max_idle_conns)
+        };
+        // A system without any authority of its own (an image from scratch) still has those of `ca_file`.
+        let http = builder()
+            .tls_certs_merge(authorities.clone())
+            .build()
+            .or_else(|_| builder().tls_certs_only(authorities).build())?;
+        Ok(Self { http, base_url: receiver.base_url.clone(), timeout: receiver.timeout })
+    }
+
+    /// Sends a batch once.
+    pub async fn upload(
+        &self,
+        entry: &Entry,
+        authorization: Option<HeaderValue>,
+        file: Box<dyn Read + Send>,
+    ) -> Upload {
+        let deadline = Instant::now() + self.timeout;
+        let trouble = TroubleSlot::default();
+        let body = Body::wrap_stream(stream(file, entry.file_bytes, Arc::clone(&trouble)));
+        let request = self.request(entry, authorization).body(body).send();
+        let answer = tokio::time::timeout_at(deadline.into(), request).await;
+        match trouble.lock().take() {
+            Some(Trouble::Corrupt(why)) => return Upload::Corrupt(why),
+            Some(Trouble::Unreadable(error)) => return Upload::Unreadable(error),
+            None => {}
+        }
+        Upload::Done(match answer {
+            Err(_) => unreachable(true, &format!("no answer within {} s", self.timeout.as_secs_f32())),
+            Ok(Err(error)) => unreachable(error.is_timeout(), &causes(&error)),
+            Ok(Ok(response)) => {
+                let status = response.status().as_u16();
+                let retry_after = response.headers().get(RETRY_AFTER).cloned();
+                let until = deadline.min(Instant::now() + ANSWER_PATIENCE);
+                let text = read_answer(response, until).await;
+                let retry_after = retry_after.as_ref().and_then(|value| value.to_str().ok());
+                classify(status, retry_after, &text, SystemTime::now())
+            }
+        })
+    }
+
+    fn request(&self, entry: &Entry, authorization: Option<HeaderValue>) -> reqwest::RequestBuilder {
+        let name = entry.file_name();
+        let batch_id = name.split('.').next().unwrap_or_default();
+        let url = format!("{}/{}/{}", self.base_url, entry.key.tenant, entry.key.dataset);
+        let request = self
+            .http
+            .post(url)
+            .header(CONTENT_LENGTH, entry.file_bytes)
+            .header(CONTENT_ENCODING, "gzip")
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .header("X-Proxy-Batch-ID", batch_id)
+            .header("X-Proxy-Line-Count", entry.lines)
+            .header("X-Proxy-Original-Bytes", entry.raw_bytes)
+            .header("X-Proxy-Created-At", created_at(entry.stamp))
+            .header("X-Proxy-Data-Hint", entry.hint.as_str())
+            .header("X-Proxy-Filename", name.as_str());
+        match authorization {
+            Some(value) => request.header(AUTHORIZATION, value),
+            None => request,
+        }
+    }
+}
+
+fn authorities(receiver: &Receiver) -> Result<Vec<Certificate>, ClientError> {
+    let Some(path) = &receiver.ca_file else { return Ok(Vec::new()) };
+    let bad = |why: String| ClientError::CaFile { path: path.display().to_string(), why };
+    let pem = std::fs::read(path).map_err(|error| bad(error.to_string()))?;
+    let found = Certificate::from_pem_bundle(&pem).map_err(|error| bad(causes(&error)))?;
+    if found.is_empty() { Err(bad("no certificate in it".to_owned())) } else { Ok(found) }
+}
+
+/// The time in a batch's name, RFC 3339 with seconds.
+fn created_at(stamp: Stamp) -> String {
+    Timestamp::from_nanosecond(i128::from(stamp.0)).map_or_else(
+        |_| Timestamp::UNIX_EPOCH.to_string(),
+        |at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+    )
+}
+
+async fn read_answer(mut response: Response, until: Instant) -> Vec<u8> {
+    let mut text = Vec::new();
+    while text.len() < ANSWER_MAX {
+        match tokio::time::timeout_at(until.into(), response.chunk()).await {
+            Ok(Ok(Some(piece))) => text.extend_from_slice(&piece),
+            _ => break,
+        }
+    }
+    text.truncate(ANSWER_MAX);
+    text
+}
+
+/// An error with everything below it: reqwest's own text hides the cause.
+fn causes(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

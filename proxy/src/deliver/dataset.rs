@@ -1,0 +1,142 @@
+//! What the schedule knows of one dataset and of one tenant.
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    time::Instant,
+};
+
+use super::circuit::{Circuit, Recent};
+use crate::{
+    ids::{DatasetKey, TenantId},
+    spool::Stamp,
+};
+
+/// Where a dataset stands among those that want to upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Place {
+    /// Nowhere: nothing ready.
+    #[default]
+    Idle,
+    /// In its tenant's ring.
+    Listed,
+    /// Waits at a circuit.
+    Parked,
+}
+
+/// One dataset.
+#[derive(Debug, Default)]
+pub struct Dataset {
+    /// Batches that may go, oldest first.
+    pub ready: BTreeSet<Stamp>,
+    /// Batches between two attempts.
+    pub waiting: BTreeSet<(Instant, Stamp)>,
+    /// The same by name.
+    pub waiting_for: HashMap<Stamp, Instant>,
+    /// Batches in a job.
+    pub running: BTreeSet<Stamp>,
+    /// The spool may hold more than is known here.
+    pub more: bool,
+    /// Its own circuit.
+    pub circuit: Option<Circuit>,
+    /// Its dead-letter queue.
+    pub dlq: Dlq,
+    /// Where it stands.
+    pub place: Place,
+}
+
+impl Dataset {
+    /// Batches known here.
+    pub fn known(&self) -> usize {
+        self.ready.len() + self.waiting.len() + self.running.len()
+    }
+
+    /// Whether this batch is known.
+    pub fn knows(&self, stamp: Stamp) -> bool {
+        self.ready.contains(&stamp) || self.running.contains(&stamp) || self.waiting_for.contains_key(&stamp)
+    }
+
+    /// The batch may go from `at` on.
+    pub fn wait(&mut self, stamp: Stamp, at: Instant) {
+        self.waiting.insert((at, stamp));
+        self.waiting_for.insert(stamp, at);
+    }
+
+    /// Batches whose wait is over become ready.
+    pub fn promote(&mut self, now: Instant) {
+        while let Some((at, stamp)) = self.waiting.first().copied()
+            && at <= now
+        {
+            self.waiting.pop_first();
+            self.waiting_for.remove(&stamp);
+            self.ready.insert(stamp);
+        }
+    }
+
+    /// Whether nothing has to be remembered.
+    pub fn is_idle(&self) -> bool {
+        self.known() == 0
+            && !self.more
+            && self.circuit.is_none()
+            && !self.dlq.maybe
+            && !self.dlq.busy
+            && self.dlq.quiet_until.is_none()
+    }
+}
+
+/// The return of one dataset's DLQ entries.
+#[derive(Debug, Default)]
+pub struct Dlq {
+    /// There may be entries that can return.
+    pub maybe: bool,
+    /// One job at a time.
+    pub busy: bool,
+    /// The entry looked at last.
+    pub cursor: Option<Stamp>,
+    /// When one entry tries although nothing flows.
+    pub lonely: Option<Instant>,
+    /// A return is going on.
+    pub returning: Option<Returning>,
+    /// After a pass over all entries the next one waits.
+    pub quiet_until: Option<Instant>,
+}
+
+/// A return that is going on.
+#[derive(Debug, Clone, Copy)]
+pub struct Returning {
+    /// Entries in the next step.
+    pub step: usize,
+    /// When it is due.
+    pub next: Instant,
+    /// After a diverting circuit closed: without pauses.
+    pub fast: bool,
+}
+
+/// One tenant.
+#[derive(Debug, Default)]
+pub struct Tenant {
+    /// Datasets that want to upload, in turn.
+    pub ring: VecDeque<DatasetKey>,
+    /// Jobs running.
+    pub in_flight: usize,
+    /// Whether it is in the schedule's ring.
+    pub listed: bool,
+    /// Its own circuit.
+    pub circuit: Option<Circuit>,
+    /// Its datasets.
+    pub datasets: BTreeSet<DatasetKey>,
+    /// The dataset that probed last.
+    pub probed: Option<DatasetKey>,
+    /// Successes by dataset.
+    pub recent: Recent<DatasetKey>,
+}
+
+/// What a timer is for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// The Receiver's circuit.
+    Receiver,
+    /// A tenant's circuit.
+    Tenant(TenantId),
+    /// All that a dataset waits for.
+    Dataset(DatasetKey),
+}

@@ -1,0 +1,100 @@
+//! Delivery in numbers.
+
+use std::fmt::Debug;
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+};
+
+use crate::metrics::Metrics;
+
+/// `outcome` of an upload.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OutcomeLabel {
+    /// `2xx` to `5xx`, `network`, `timeout`, `corrupt` or `local`.
+    pub outcome: &'static str,
+}
+
+/// `reason` of a move into the DLQ.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReasonLabel {
+    /// See [`super::outcome::label`].
+    pub reason: &'static str,
+}
+
+/// `scope` of a circuit.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ScopeLabel {
+    /// `receiver`, `tenant` or `dataset`.
+    pub scope: &'static str,
+}
+
+/// What delivery counts.
+#[derive(Debug)]
+pub struct DeliverMetrics {
+    /// From the start of an upload to its outcome.
+    pub duration: Histogram,
+    /// From the first line of a batch to the Receiver's answer.
+    pub latency: Histogram,
+    /// Uploads by outcome.
+    pub uploads: Family<OutcomeLabel, Counter>,
+    /// Compressed bytes the Receiver took.
+    pub bytes: Counter,
+    /// Lines the Receiver took.
+    pub lines: Counter,
+    /// Uploads running.
+    pub in_flight: Gauge,
+    /// Open circuits.
+    pub circuits: Family<ScopeLabel, Gauge>,
+    /// Batches moved into the DLQ by delivery.
+    pub buried: Family<ReasonLabel, Counter>,
+    /// Batches that came back from the DLQ by themselves.
+    pub returned: Counter,
+}
+
+impl DeliverMetrics {
+    /// Registers them.
+    pub fn new(metrics: &Metrics) -> Self {
+        let own = Self {
+            duration: Histogram::new(exponential_buckets(0.005, 2.0, 14)),
+            latency: Histogram::new(exponential_buckets(0.05, 3.0, 14)),
+            uploads: Family::default(),
+            bytes: Counter::default(),
+            lines: Counter::default(),
+            in_flight: Gauge::default(),
+            circuits: Family::default(),
+            buried: Family::default(),
+            returned: Counter::default(),
+        };
+        metrics.register(|registry| {
+            registry.register(
+                "upload_duration_seconds",
+                "Time from the start of an upload to its outcome",
+                own.duration.clone(),
+            );
+            registry.register(
+                "delivery_latency_seconds",
+                "Time from the first line of a batch to its delivery",
+                own.latency.clone(),
+            );
+            registry.register("uploads", "Uploads by outcome", own.uploads.clone());
+            registry.register("uploaded_bytes", "Compressed bytes delivered", own.bytes.clone());
+            registry.register("uploaded_lines", "Lines delivered", own.lines.clone());
+            registry.register("uploads_in_flight", "Uploads running now", own.in_flight.clone());
+            registry.register("circuit_open", "Open circuits by scope", own.circuits.clone());
+            registry.register("upload_dlq_moves", "Batches set aside by delivery", own.buried.clone());
+            registry.register(
+                "dlq_returned",
+                "Batches that returned from the DLQ by themselves",
+                own.returned.clone(),
+            );
+        });
+        own
+    }
+}

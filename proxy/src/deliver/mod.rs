@@ -1,0 +1,283 @@
+//! Delivery: from the spool's closed batches to the Receiver, and back from the DLQ. Rules: `docs/delivery.md`.
+//!
+//! ```text
+//! spool.changed() -> schedule (pure: whose turn, circuits, back-off) -> job -> worker (upload, then tell the spool)
+//!                        ^------------------- report --------------------------'
+//! ```
+//! One task owns the schedule's progress; each job is a task of its own, so nothing waits behind a slow upload.
+
+#![deny(clippy::indexing_slicing)]
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::{
+    sync::Notify,
+    task::{JoinHandle, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+
+mod body;
+mod circuit;
+mod client;
+mod dataset;
+mod metrics;
+mod outcome;
+mod schedule;
+#[cfg(test)]
+mod tests;
+mod token;
+mod worker;
+
+pub use circuit::CircuitStatus;
+pub use client::ClientError;
+pub use outcome::{can_pass, label};
+
+use self::{
+    circuit::Pace,
+    client::Client,
+    metrics::{DeliverMetrics, ScopeLabel},
+    schedule::{Answer, Report, Schedule, Settings, Then},
+    token::TokenStore,
+    worker::{Link, Worker},
+};
+use crate::{
+    config::{Config, Receiver, Spooling, Tokens},
+    metrics::Metrics,
+    spool::{SpoolHandle, State},
+};
+
+/// Time for jobs to write down their end after the grace.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// A look at all datasets takes at most this share of the time.
+const SCAN_SHARE: u32 = 20;
+
+/// What delivery needs of the rest of the process.
+#[derive(Debug)]
+pub struct DeliverParts {
+    /// Where to.
+    pub receiver: Receiver,
+    /// With what.
+    pub tokens: Tokens,
+    /// Attempts, intervals, return.
+    pub spooling: Spooling,
+    /// `{app}/{version}`.
+    pub user_agent: String,
+    /// Batches.
+    pub spool: SpoolHandle,
+    /// Registry.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Running delivery.
+#[derive(Debug)]
+pub struct Deliverer {
+    shared: Arc<Shared>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    schedule: Mutex<Schedule>,
+    worker: Arc<Worker>,
+    user_agent: String,
+    pace: Pace,
+    wake: Notify,
+    draining: AtomicBool,
+    drained: Notify,
+}
+
+impl Deliverer {
+    /// Starts delivering what the spool holds.
+    pub fn start(parts: DeliverParts) -> Result<Self, ClientError> {
+        Self::start_with(parts, Pace::default())
+    }
+
+    fn start_with(parts: DeliverParts, pace: Pace) -> Result<Self, ClientError> {
+        let client = Client::new(&parts.receiver, &parts.user_agent)?;
+        let worker = Worker {
+            spool: parts.spool,
+            metrics: DeliverMetrics::new(&parts.metrics),
+            link: ArcSwap::from_pointee(link(client, &parts.receiver, &parts.spooling)),
+            tokens: TokenStore::new(parts.tokens),
+            cancel: CancellationToken::new(),
+            sending: Mutex::default(),
+        };
+        let schedule = Schedule::new(settings(&parts.receiver, &parts.spooling, pace));
+        let shared = Arc::new(Shared {
+            schedule: Mutex::new(schedule),
+            worker: Arc::new(worker),
+            user_agent: parts.user_agent,
+            pace,
+            wake: Notify::new(),
+            draining: AtomicBool::new(false),
+            drained: Notify::new(),
+        });
+        let task = tokio::spawn(Driver::new(Arc::clone(&shared)).run());
+        Ok(Self { shared, task: Mutex::new(Some(task)) })
+    }
+
+    /// Goes on with another configuration; nothing that is known or running is lost. On an error all stays as it was.
+    pub fn configure(&self, config: &Config) -> Result<(), ClientError> {
+        let shared = &self.shared;
+        let client = Client::new(&config.receiver, &shared.user_agent)?;
+        shared.worker.link.store(Arc::new(link(client, &config.receiver, &config.spooling)));
+        shared.worker.tokens.configure(&config.tokens);
+        let settings = settings(&config.receiver, &config.spooling, shared.pace);
+        shared.schedule.lock().configure(settings, Instant::now());
+        shared.wake.notify_one();
+        Ok(())
+    }
+
+    /// What does not work now.
+    pub fn circuits(&self) -> Vec<CircuitStatus> {
+        self.shared.schedule.lock().circuits(Instant::now(), SystemTime::now())
+    }
+
+    /// Goes on until nothing closed is left or the grace is over, then ends. What is left stays in the spool.
+    pub async fn stop(&self, grace: Duration) {
+        self.shared.draining.store(true, Ordering::Release);
+        self.shared.wake.notify_one();
+        let _ = tokio::time::timeout(grace, self.shared.drained.notified()).await;
+        self.shared.worker.cancel.cancel();
+        let task = self.task.lock().take();
+        if let Some(task) = task {
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for Deliverer {
+    fn drop(&mut self) {
+        self.shared.worker.cancel.cancel();
+    }
+}
+
+fn link(client: Client, receiver: &Receiver, spooling: &Spooling) -> Link {
+    Link { client, max_payload_size: receiver.max_payload_size, retry_attempts: spooling.retry_attempts }
+}
+
+fn settings(receiver: &Receiver, spooling: &Spooling, pace: Pace) -> Settings {
+    Settings {
+        per_tenant: receiver.upload_worker_count,
+        retry_interval: spooling.retry_interval,
+        auto_return: spooling.dlq_auto_retry,
+        pace,
+    }
+}
+
+/// The task that turns the schedule.
+struct Driver {
+    shared: Arc<Shared>,
+    jobs: JoinSet<Report>,
+    ids: HashMap<tokio::task::Id, u64>,
+    /// The spool changed since the last look at it.
+    stale: bool,
+    next_scan: Instant,
+}
+
+impl Driver {
+    fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, jobs: JoinSet::new(), ids: HashMap::new(), stale: true, next_scan: Instant::now() }
+    }
+
+    async fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let cancel = shared.worker.cancel.clone();
+        loop {
+            self.scan();
+            self.start_jobs();
+            if shared.draining.load(Ordering::Acquire) && !self.stale && shared.schedule.lock().is_empty() {
+                shared.drained.notify_one();
+            }
+            let timer = shared.schedule.lock().wakes_at();
+            let wake_at = timer.into_iter().chain(self.stale.then_some(self.next_scan)).min();
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                Some(ended) = self.jobs.join_next_with_id(), if !self.jobs.is_empty() => self.ended(ended),
+                () = shared.worker.spool.changed() => self.stale = true,
+                () = shared.wake.notified() => {}
+                () = sleep_until(wake_at) => {}
+            }
+            while let Some(ended) = self.jobs.try_join_next_with_id() {
+                self.ended(ended);
+            }
+        }
+        let rest = async { while self.jobs.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(LAST_WORDS, rest).await;
+    }
+
+    /// Looks at the spool's datasets, seldom enough to be cheap with thousands of them.
+    fn scan(&mut self) {
+        let begin = Instant::now();
+        if !self.stale || begin < self.next_scan {
+            return;
+        }
+        self.stale = false;
+        let datasets = self.shared.worker.spool.datasets();
+        let mut schedule = self.shared.schedule.lock();
+        for key in datasets {
+            schedule.touch(key);
+        }
+        drop(schedule);
+        self.refill();
+        let end = Instant::now();
+        self.next_scan = end + (end - begin) * SCAN_SHARE;
+    }
+
+    fn refill(&self) {
+        let spool = &self.shared.worker.spool;
+        let hungry = self.shared.schedule.lock().take_hungry();
+        for (key, limit) in hungry {
+            let entries = spool.entries(&key, &[State::Queue, State::Retry], None, limit);
+            let dlq = !spool.entries(&key, &[State::Dlq], None, 1).is_empty();
+            let mut schedule = self.shared.schedule.lock();
+            schedule.load(&key, &entries, limit, dlq, Instant::now(), SystemTime::now());
+        }
+    }
+
+    fn start_jobs(&mut self) {
+        loop {
+            self.refill();
+            let job = self.shared.schedule.lock().next(Instant::now());
+            let Some(job) = job else { break };
+            let id = job.id;
+            let worker = Arc::clone(&self.shared.worker);
+            let handle = self.jobs.spawn(async move { worker.run(&job).await });
+            self.ids.insert(handle.id(), id);
+        }
+        let counts = self.shared.schedule.lock().open_circuits();
+        for (scope, open) in ["receiver", "tenant", "dataset"].into_iter().zip(counts) {
+            self.shared.worker.metrics.circuits.get_or_create(&ScopeLabel { scope }).set(open);
+        }
+    }
+
+    fn ended(&mut self, ended: Result<(tokio::task::Id, Report), tokio::task::JoinError>) {
+        let (task, report) = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                tracing::warn!(%error, "a delivery task failed; its batch is tried again");
+                let report = Report { answer: Answer::Nothing, then: Then::Later, buried: false };
+                (error.id(), report)
+            }
+        };
+        if let Some(id) = self.ids.remove(&task) {
+            self.shared.schedule.lock().finish(id, &report, Instant::now(), SystemTime::now());
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,456 @@
+//! The schedule against a pretended spool and a clock that the test turns.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::{batch::Class, ids::Hint, spool::Reason};
+
+struct World {
+    schedule: Schedule,
+    now: Instant,
+    spool: BTreeMap<DatasetKey, BTreeMap<Stamp, Entry>>,
+    next_stamp: u64,
+}
+
+fn key(text: &str) -> DatasetKey {
+    let (tenant, dataset) = text.split_once('/').unwrap();
+    DatasetKey { tenant: tenant.parse().unwrap(), dataset: dataset.parse().unwrap() }
+}
+
+fn failure(reason: Reason) -> Failure {
+    Failure { reason, status: None, message: "test".to_owned() }
+}
+
+fn done(answer: Answer, then: Then) -> Report {
+    Report { answer, then, buried: false }
+}
+
+fn down() -> Answer {
+    Answer::Unavailable(failure(Reason::Network), None)
+}
+
+impl World {
+    fn new() -> Self {
+        let settings = Settings {
+            per_tenant: 5,
+            retry_interval: Duration::from_mins(1),
+            auto_return: true,
+            pace: Pace::default(),
+        };
+        Self {
+            schedule: Schedule::new(settings),
+            now: Instant::now() + Duration::from_hours(1),
+            spool: BTreeMap::new(),
+            next_stamp: 1,
+        }
+    }
+
+    fn add(&mut self, name: &str, count: usize) {
+        for _ in 0..count {
+            let stamp = Stamp(self.next_stamp);
+            self.next_stamp += 1;
+            let entry = Entry {
+                stamp,
+                key: key(name),
+                hint: Hint::ndjson(),
+                class: Class::Acknowledged,
+                lines: 1,
+                raw_bytes: 1,
+                file_bytes: 1,
+                state: State::Queue,
+                attempts: 0,
+                last_attempt: None,
+                failure: None,
+            };
+            self.spool.entry(key(name)).or_default().insert(stamp, entry);
+        }
+        self.schedule.touch(key(name));
+    }
+
+    fn next(&mut self) -> Option<Job> {
+        for (key, limit) in self.schedule.take_hungry() {
+            let all = self.spool.get(&key).cloned().unwrap_or_default();
+            let live: Vec<_> =
+                all.values().filter(|entry| entry.state != State::Dlq).take(limit).cloned().collect();
+            let dlq = all.values().any(|entry| entry.state == State::Dlq);
+            self.schedule.load(&key, &live, limit, dlq, self.now, SystemTime::now());
+        }
+        self.schedule.next(self.now)
+    }
+
+    fn all(&mut self) -> Vec<Job> {
+        std::iter::from_fn(|| self.next()).collect()
+    }
+
+    fn end(&mut self, job: &Job, report: &Report) {
+        if let Task::Upload(stamp) | Task::Bury(stamp, _) = job.task
+            && report.then == Then::Left
+            && let Some(batches) = self.spool.get_mut(&job.key)
+        {
+            if report.buried {
+                batches.get_mut(&stamp).unwrap().state = State::Dlq;
+            } else {
+                batches.remove(&stamp);
+            }
+        }
+        self.schedule.finish(job.id, report, self.now, SystemTime::now());
+    }
+
+    fn ok(&mut self, job: &Job) {
+        self.end(job, &done(Answer::Accepted, Then::Left));
+    }
+
+    fn bury(&mut self, job: &Job, answer: Answer) {
+        self.end(job, &Report { answer, then: Then::Left, buried: true });
+    }
+
+    fn pass(&mut self, seconds: f64) {
+        self.now += Duration::from_secs_f64(seconds);
+    }
+
+    /// Turns the clock to the next moment at which something is due and returns the job, within `seconds`.
+    fn wait(&mut self, seconds: f64) -> Option<Job> {
+        let end = self.now + Duration::from_secs_f64(seconds);
+        loop {
+            if let Some(job) = self.next() {
+                return Some(job);
+            }
+            let at = self.schedule.wakes_at()?;
+            if at > end {
+                self.now = end;
+                return None;
+            }
+            assert!(at > self.now, "a timer that is due must lead to something");
+            self.now = at;
+        }
+    }
+
+    fn circuits(&self) -> Vec<String> {
+        let shown = self.schedule.circuits(self.now, SystemTime::now());
+        shown
+            .into_iter()
+            .map(|open| {
+                [Some(open.scope), open.tenant_id, open.dataset_id].into_iter().flatten().collect::<Vec<_>>()
+            })
+            .map(|parts| parts.join(" "))
+            .collect()
+    }
+}
+
+fn stamp_of(job: &Job) -> u64 {
+    match job.task {
+        Task::Upload(stamp) | Task::Bury(stamp, _) => stamp.0,
+        _ => panic!("{job:?}"),
+    }
+}
+
+#[test]
+fn h16_w37_a_closed_batch_goes_at_once_oldest_first_five_at_a_time() {
+    let mut world = World::new();
+    world.add("a/one", 100);
+    let jobs = world.all();
+    assert_eq!(jobs.iter().map(stamp_of).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    world.ok(&jobs[2]);
+    assert_eq!(world.all().iter().map(stamp_of).collect::<Vec<_>>(), [6]);
+}
+
+#[test]
+fn everything_is_delivered_once_and_forgotten() {
+    let mut world = World::new();
+    for tenant in 0..10 {
+        for dataset in 0..100 {
+            world.add(&format!("t{tenant}/d{dataset}"), 40);
+        }
+    }
+    let (mut seen, mut running) = (BTreeSet::new(), VecDeque::new());
+    loop {
+        let jobs = world.all();
+        running.extend(jobs);
+        let Some(job) = running.pop_front() else { break };
+        assert!(seen.insert(stamp_of(&job)));
+        world.ok(&job);
+    }
+    assert_eq!(seen.len(), 40_000);
+    assert!(
+        world.schedule.is_empty() && world.schedule.datasets.is_empty() && world.schedule.tenants.is_empty()
+    );
+}
+
+#[test]
+fn tenants_and_datasets_take_turns() {
+    let mut world = World::new();
+    world.add("big/one", 1000);
+    world.add("big/two", 1000);
+    world.add("small/one", 2);
+    let jobs = world.all();
+    let of = |name: &str| jobs.iter().filter(|job| job.key == key(name)).count();
+    assert_eq!((of("big/one"), of("big/two"), of("small/one")), (3, 2, 2));
+}
+
+#[test]
+fn w25_hanging_tenants_do_not_take_all_slots() {
+    let mut world = World::new();
+    for tenant in 0..40 {
+        world.add(&format!("hung{tenant}/d"), 10);
+    }
+    assert_eq!(world.all().len(), 80);
+    world.add("alive/d", 1);
+    let job = world.wait(2.0).unwrap();
+    assert!(world.all().len() < 80);
+    assert!(
+        job.key.tenant.as_str() == "alive"
+            || world.schedule.jobs.values().any(|job| job.key == key("alive/d"))
+    );
+}
+
+#[test]
+fn w7_h4_one_probe_at_a_time_during_an_outage_then_all_go() {
+    let mut world = World::new();
+    world.add("a/one", 50);
+    let first = world.all();
+    for job in &first {
+        assert!(!job.probe);
+        world.end(job, &done(down(), Then::Later));
+    }
+    assert_eq!(world.circuits(), ["receiver"]);
+    assert!(world.next().is_none());
+    let outage_ends = world.now + Duration::from_hours(1);
+    let mut probes = 0;
+    while world.now < outage_ends {
+        let probe = world.wait(20.0).unwrap();
+        assert!(probe.probe);
+        assert!(world.next().is_none(), "one probe only");
+        world.end(&probe, &done(down(), Then::Again));
+        probes += 1;
+    }
+    assert!((200..500).contains(&probes), "{probes}");
+    let probe = world.wait(20.0).unwrap();
+    world.ok(&probe);
+    assert!(world.circuits().is_empty());
+    assert_eq!(world.all().len(), 5);
+}
+
+#[test]
+fn a_success_releases_other_tenants_those_that_failed_prove_themselves_first() {
+    let mut world = World::new();
+    world.add("a/one", 20);
+    world.add("b/one", 20);
+    world.add("c/one", 20);
+    let jobs = world.all();
+    for job in jobs.iter().filter(|job| job.key.tenant.as_str() != "c") {
+        world.end(job, &done(down(), Then::Later));
+    }
+    assert_eq!(world.circuits(), ["receiver"]);
+    world.ok(jobs.iter().find(|job| job.key.tenant.as_str() == "c").unwrap());
+    assert_eq!(world.circuits(), ["tenant a", "tenant b"]);
+    let jobs = world.all();
+    let of = |tenant: &str| jobs.iter().filter(|job| job.key.tenant.as_str() == tenant).count();
+    assert_eq!((of("a"), of("b"), of("c")), (1, 1, 1));
+    for job in jobs.iter().filter(|job| job.probe) {
+        world.ok(job);
+    }
+    assert!(world.circuits().is_empty());
+    assert_eq!(world.all().len(), 10);
+}
+
+#[test]
+fn w25_one_tenant_refused_for_an_hour_never_delays_another() {
+    let mut world = World::new();
+    world.add("dead/one", 500);
+    let mut attempts = 0;
+    for round in 0..360 {
+        let deadline = world.now + Duration::from_secs(10);
+        world.add("alive/one", 1);
+        let since = world.now;
+        let mut delivered = false;
+        while world.now < deadline {
+            let rest = (deadline - world.now).as_secs_f64();
+            let Some(job) = world.wait(rest) else { break };
+            if job.key.tenant.as_str() == "alive" {
+                assert!(world.now - since < Duration::from_secs(1), "round {round}: {:?}", world.now - since);
+                delivered = true;
+                world.ok(&job);
+            } else if job.probe {
+                world.end(&job, &done(down(), Then::Again));
+            } else {
+                attempts += 1;
+                world.end(&job, &done(down(), Then::Later));
+            }
+        }
+        assert!(delivered, "round {round}");
+    }
+    assert!(attempts <= 10, "{attempts}: an outage must not use up attempts");
+}
+
+#[test]
+fn w25_a_tenant_whose_uploads_hang_never_delays_another() {
+    let mut world = World::new();
+    world.add("hung/one", 100);
+    let mut hanging: VecDeque<(Instant, Job)> = VecDeque::new();
+    let mut sent = BTreeMap::new();
+    for _ in 0..400 {
+        world.add("alive/one", 1);
+        sent.insert(world.next_stamp - 1, world.now);
+        for _ in 0..10 {
+            while let Some((_, job)) = hanging.pop_front_if(|(at, _)| *at <= world.now) {
+                let then = if job.probe { Then::Again } else { Then::Later };
+                world.end(&job, &done(Answer::Unavailable(failure(Reason::Timeout), None), then));
+            }
+            for job in world.all() {
+                if job.key.tenant.as_str() == "hung" {
+                    hanging.push_back((world.now + Duration::from_secs(30), job));
+                } else {
+                    let delay = world.now - sent.remove(&stamp_of(&job)).unwrap();
+                    assert!(delay < Duration::from_secs(2), "{delay:?}");
+                    world.ok(&job);
+                }
+            }
+            world.pass(0.5);
+        }
+    }
+    assert!(sent.len() <= 1, "{}", sent.len());
+}
+
+#[test]
+fn a_failed_batch_waits_its_interval_and_holds_nobody_up() {
+    let mut world = World::new();
+    world.add("a/one", 2);
+    let jobs = world.all();
+    world.end(&jobs[0], &done(Answer::Answered, Then::Later));
+    world.ok(&jobs[1]);
+    assert!(world.circuits().is_empty());
+    assert!(world.wait(59.0).is_none());
+    assert_eq!(stamp_of(&world.wait(2.0).unwrap()), 1);
+}
+
+#[test]
+fn w8_after_401_all_follow_into_the_dlq_and_one_accepted_probe_brings_them_back() {
+    let mut world = World::new();
+    world.add("a/one", 20);
+    world.add("a/two", 20);
+    world.add("b/one", 1);
+    let refused = |tenant| Answer::Refused { tenant, failure: failure(Reason::Unauthorized) };
+    let mut uploads = 0;
+    while let Some(job) = world.next() {
+        match (&job.task, job.key.tenant.as_str()) {
+            (Task::Upload(_), "b") => world.ok(&job),
+            (Task::Upload(_), _) => {
+                uploads += 1;
+                world.bury(&job, refused(true));
+            }
+            (Task::Bury(..), "a") => world.bury(&job, Answer::Nothing),
+            _ => panic!("{job:?}"),
+        }
+    }
+    assert_eq!(uploads, 1);
+    assert_eq!(world.circuits(), ["tenant a"]);
+    assert_eq!(world.spool[&key("a/two")].values().filter(|entry| entry.state == State::Dlq).count(), 20);
+    for _ in 0..5 {
+        let probe = world.wait(90.0).unwrap();
+        assert!(matches!(probe.task, Task::DlqProbe(_)) && probe.probe);
+        let then = Then::Dlq { cursor: None, end: false, returned: 0 };
+        world.end(&probe, &done(refused(true), then));
+    }
+    let probe = world.wait(90.0).unwrap();
+    world.end(&probe, &done(Answer::Accepted, Then::Dlq { cursor: None, end: false, returned: 1 }));
+    assert!(world.circuits().is_empty());
+    let returns = world.all();
+    assert_eq!(returns.len(), 2);
+    assert!(returns.iter().all(|job| matches!(job.task, Task::Return { after: None, limit: RETURN_MAX })));
+}
+
+#[test]
+fn h1_an_unknown_dataset_concerns_that_dataset_alone() {
+    let mut world = World::new();
+    world.add("a/new", 3);
+    world.add("a/old", 3);
+    let jobs = world.all();
+    for job in &jobs {
+        if job.key == key("a/new") {
+            let failure = failure(Reason::UnknownDataset);
+            world.bury(job, Answer::Refused { tenant: false, failure });
+        } else {
+            world.ok(job);
+        }
+    }
+    assert_eq!(world.circuits(), ["dataset a new"]);
+    world.add("a/old", 1);
+    world.add("a/new", 1);
+    let jobs = world.all();
+    assert_eq!(jobs.len(), 3, "{jobs:?}");
+    assert!(jobs.iter().all(|job| matches!(job.task, Task::Bury(..)) == (job.key == key("a/new"))));
+}
+
+#[test]
+fn retry_after_is_honoured() {
+    let mut world = World::new();
+    world.add("a/one", 2);
+    let jobs = world.all();
+    let wait = Some(Duration::from_secs(100));
+    world.end(&jobs[0], &done(Answer::Unavailable(failure(Reason::TooManyRequests), wait), Then::Later));
+    world.end(&jobs[1], &done(Answer::Unavailable(failure(Reason::TooManyRequests), None), Then::Again));
+    world.add("a/two", 1);
+    assert!(world.wait(99.0).is_none());
+    assert!(world.wait(2.0).unwrap().probe);
+}
+
+#[test]
+fn no_token_waits_and_a_new_configuration_tries_at_once() {
+    let mut world = World::new();
+    world.add("a/one", 3);
+    for job in world.all() {
+        world.end(&job, &done(Answer::NoToken(failure(Reason::NoToken)), Then::Again));
+    }
+    for _ in 0..10 {
+        let job = world.wait(30.0).unwrap();
+        world.end(&job, &done(Answer::NoToken(failure(Reason::NoToken)), Then::Again));
+    }
+    assert_eq!(world.circuits(), ["tenant a"]);
+    assert!(world.next().is_none());
+    let settings = world.schedule.settings.clone();
+    world.schedule.configure(settings, world.now);
+    let job = world.next().unwrap();
+    assert_eq!(stamp_of(&job), 1);
+    world.ok(&job);
+    assert_eq!(world.all().len(), 2);
+}
+
+#[test]
+fn where_nothing_flows_one_dlq_entry_tries_every_five_to_fifteen_minutes() {
+    let mut world = World::new();
+    world.add("a/one", 1);
+    world.spool.get_mut(&key("a/one")).unwrap().values_mut().for_each(|entry| entry.state = State::Dlq);
+    for _ in 0..5 {
+        let since = world.now;
+        let job = world.wait(1000.0).unwrap();
+        assert!(matches!(job.task, Task::DlqProbe(_)));
+        assert!((300.0..=900.0).contains(&(world.now - since).as_secs_f64()));
+        world.end(&job, &done(down(), Then::Dlq { cursor: None, end: false, returned: 0 }));
+    }
+    assert_eq!(world.circuits(), ["receiver"]);
+}
+
+#[test]
+fn after_a_success_dlq_entries_return_step_by_step() {
+    let mut world = World::new();
+    world.add("a/one", 1);
+    world.spool.get_mut(&key("a/one")).unwrap().values_mut().for_each(|entry| entry.state = State::Dlq);
+    world.add("a/one", 1);
+    let job = world.next().unwrap();
+    world.ok(&job);
+    let mut limits = Vec::new();
+    for _ in 0..7 {
+        let job = world.wait(1.5).unwrap();
+        let Task::Return { limit, .. } = job.task else { panic!("{job:?}") };
+        limits.push(limit);
+        world.end(&job, &done(Answer::Nothing, Then::Dlq { cursor: None, end: false, returned: limit }));
+    }
+    assert_eq!(limits, [1, 2, 4, 8, 16, 32, 32]);
+    let job = world.wait(1.5).unwrap();
+    world.end(&job, &done(Answer::Nothing, Then::Dlq { cursor: None, end: true, returned: 0 }));
+    world.add("a/one", 1);
+    let job = world.next().unwrap();
+    world.ok(&job);
+    let next = world.wait(200.0);
+    assert!(next.is_none(), "poison is not looked through after every success: {next:?}");
+}
