@@ -1,15 +1,37 @@
 //! Listeners and what they share. A listener is (address, protocol, port) and the supervisor's unit; inputs
 //! (datasets) are routes in its table, told apart by `allowed_sources`: the longest prefix that contains the sender
 //! wins.
+//!
+//! ```text
+//! config --plan--> listeners with routes + conflicts --supervisor--> sockets
+//! UDP: socket -> receiver thread -> PacketBatch -> decoder thread -> LineBuffer -> Chunk -> spool
+//! TCP: accept -> a task per connection -> Framer -> LineBuffer -> Chunk -> spool
+//! ```
+#![deny(clippy::indexing_slicing)]
 
 pub mod accept;
+mod context;
+mod listener;
+mod metrics;
+mod packets;
+mod plan;
 pub mod prefix;
 pub mod proxy_protocol;
 pub mod senders;
+mod shard;
+mod decoder;
+#[allow(unsafe_code)]
+mod socket;
 mod stats;
 mod status;
+mod supervisor;
+mod tcp;
 pub mod throttle;
 pub mod tls;
+mod udp;
 
+pub use context::{Decoded, Decoder, InputContext, Route, RouteError, Table};
+pub use senders::Senders;
 pub use stats::{InputState, InputStats, Refusal};
 pub use status::InputStatus;
+pub use supervisor::Supervisor;

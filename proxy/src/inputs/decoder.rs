@@ -1,0 +1,216 @@
+//! The decoder thread of a UDP pair: batches of datagrams to lines of streams.
+//!
+//! Lines wait in one buffer per route, of this thread alone, until it is full or [`HOLD`] has passed since its
+//! first line.
+
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use tokio::sync::oneshot;
+
+use super::{
+    Decoded, InputContext, Refusal, Route,
+    packets::{Datagrams, Group, PacketBatch},
+    throttle::Throttle,
+};
+use crate::{batch::LineBuffer, decode::ReceiveTime, spool::member::Compressor};
+
+/// How long a line waits for others of its stream.
+const HOLD: Duration = Duration::from_millis(50);
+/// How far apart two looks for buffers that have waited long enough are at least.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// What a decoder is given.
+pub(super) enum Work {
+    /// Datagrams.
+    Batch(PacketBatch),
+    /// Everything to the spool, then an answer.
+    Flush(oneshot::Sender<()>),
+}
+
+/// The thread's state.
+pub(super) struct Worker {
+    work: Receiver<Work>,
+    emptied: Sender<PacketBatch>,
+    streams: HashMap<u64, Open>,
+    /// When the next buffer has waited long enough.
+    due: Option<Instant>,
+    out: Output,
+    panics: Throttle,
+}
+
+/// What handing over needs.
+struct Output {
+    context: InputContext,
+    compressor: Compressor,
+}
+
+/// Lines of one route.
+struct Open {
+    route: Arc<Route>,
+    buffer: LineBuffer,
+    since: Option<Instant>,
+}
+
+impl Worker {
+    pub fn new(context: InputContext, work: Receiver<Work>, emptied: Sender<PacketBatch>) -> Self {
+        let out = Output { context, compressor: Compressor::default() };
+        let panics = Throttle::new(Duration::from_secs(10));
+        Self { work, emptied, streams: HashMap::new(), due: None, out, panics }
+    }
+
+    /// Works until the receiver has ended, then hands everything over.
+    pub fn run(mut self) {
+        loop {
+            let wait = self.due.map_or(HOLD, |due| due.saturating_duration_since(Instant::now()));
+            match self.work.recv_timeout(wait) {
+                Ok(Work::Batch(mut batch)) => {
+                    self.observe();
+                    self.decode(&batch);
+                    batch.clear();
+                    let _ = self.emptied.try_send(batch);
+                }
+                Ok(Work::Flush(done)) => {
+                    self.flush(None);
+                    let _ = done.send(());
+                }
+                Err(RecvTimeoutError::Timeout) => self.observe(),
+                Err(RecvTimeoutError::Disconnected) => return self.flush(None),
+            }
+            if self.due.is_some() {
+                let now = Instant::now();
+                if self.due.is_some_and(|due| due <= now) {
+                    self.flush(Some(now));
+                }
+            }
+        }
+    }
+
+    /// Tells how full the way here is, which sets the compression level.
+    fn observe(&self) {
+        let room = self.work.capacity().unwrap_or(1).max(1);
+        self.out.context.level.observe(self.work.len() as f32 / room as f32);
+    }
+
+    fn decode(&mut self, batch: &PacketBatch) {
+        let now = ReceiveTime::new(batch.received_ns);
+        for group in batch.groups() {
+            self.group(group, &now);
+        }
+        let started = Instant::now();
+        for open in self.streams.values_mut().filter(|open| open.since.is_none() && !open.buffer.is_empty()) {
+            open.since = Some(started);
+            self.due.get_or_insert(started + HOLD);
+        }
+    }
+
+    fn group(&mut self, mut group: Group<'_>, now: &ReceiveTime) {
+        let table = group.port.table();
+        let Some(route) = table.lookup(group.source) else {
+            return group.port.refuse(group.source, Refusal::Source, group.count);
+        };
+        route.stats.messages.fetch_add(group.count, Relaxed);
+        route.stats.bytes.fetch_add(group.bytes, Relaxed);
+        if route.input.paused {
+            return route.stats.refuse(Refusal::Paused, group.count);
+        }
+        let open = self.streams.entry(route.id).or_insert_with(|| Open {
+            route: Arc::clone(route),
+            buffer: LineBuffer::new(Arc::clone(&route.stream)),
+            since: None,
+        });
+        let mut undecoded = 0;
+        // A decoder is total, so this catches defects only; the datagram that showed one is left out.
+        while catch_unwind(AssertUnwindSafe(|| open.decode(&mut group, now, &mut undecoded, &mut self.out))).is_err() {
+            undecoded += 1;
+            route.stats.refuse(Refusal::Malformed, 1);
+            if let Some(left_out) = self.panics.pass() {
+                tracing::error!(input = %route.input.name, source = %group.source, left_out,
+                    "a datagram met a defect of the program and is lost; please report it");
+            }
+        }
+        if undecoded > 0 {
+            route.stats.undecoded.fetch_add(undecoded, Relaxed);
+        }
+        let senders = &self.out.context.senders;
+        senders.record(&route.input.key, group.source, group.count, group.bytes, undecoded, now.unix_ns());
+    }
+
+    /// Hands over the buffers that have waited long enough at `now`, or all.
+    fn flush(&mut self, now: Option<Instant>) {
+        let mut due = None;
+        self.streams.retain(|_, open| {
+            if let (Some(now), Some(since)) = (now, open.since)
+                && since + HOLD > now
+            {
+                due = Some(due.map_or(since, |first: Instant| first.min(since)));
+                return true;
+            }
+            self.out.hand_over(open);
+            // An idle stream holds no memory.
+            false
+        });
+        self.due = due.map(|since| (since + HOLD).max(Instant::now() + LOOK));
+    }
+}
+
+impl Open {
+    /// Decodes what is left of the group. On a panic the datagram is taken already and the buffer holds whole lines
+    /// only.
+    fn decode(&mut self, group: &mut Group<'_>, now: &ReceiveTime, undecoded: &mut u64, out: &mut Output) {
+        let Group { source, datagrams, .. } = group;
+        for datagram in Datagrams::by_ref(datagrams) {
+            let lines = Whole::new(self.buffer.out());
+            let decoded = self.route.decoder.push(datagram, *source, now, lines.0);
+            lines.keep();
+            let Decoded { lines, undecoded: raw } = decoded;
+            if lines == 0 {
+                continue;
+            }
+            *undecoded += u64::from(raw);
+            self.buffer.added(lines, now);
+            if self.buffer.is_full() {
+                out.hand_over(self);
+            }
+        }
+    }
+}
+
+/// Takes back what was appended unless it is kept.
+struct Whole<'a>(&'a mut Vec<u8>, usize);
+
+impl<'a> Whole<'a> {
+    fn new(out: &'a mut Vec<u8>) -> Self {
+        let before = out.len();
+        Self(out, before)
+    }
+
+    fn keep(mut self) {
+        self.1 = usize::MAX;
+    }
+}
+
+impl Drop for Whole<'_> {
+    fn drop(&mut self) {
+        self.0.truncate(self.1);
+    }
+}
+
+impl Output {
+    fn hand_over(&mut self, open: &mut Open) {
+        open.since = None;
+        if open.buffer.is_empty() {
+            return;
+        }
+        let context = &self.context;
+        let memory = context.memory.reserve_blocking(&context.runtime, open.buffer.len());
+        let Some(chunk) = open.buffer.take(context.level.now(), &mut self.compressor, memory) else { return };
+        let booking = open.route.book(&context.ledger, chunk.lines);
+        booking.settle(context.spool.submit_blocking(chunk));
+    }
+}

@@ -1,0 +1,312 @@
+//! Pairs of threads for UDP: a receiver, which only copies and hands over, and a decoder.
+//!
+//! ```text
+//! sockets --recvmmsg--> receiver --PacketBatch (at most 8 on the way)--> decoder --Chunk--> spool
+//!                          ^---------------- emptied batches --------------'
+//! ```
+//! When the decoder is behind, the receiver waits, the kernel's buffers fill and the kernel drops and counts.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::{
+    InputContext, Refusal,
+    decoder::{self, Work},
+    packets::PacketBatch,
+    socket::{Inbox, Poller, UdpSocket, Waker},
+    udp::UdpPort,
+};
+
+/// Batches on their way to one decoder.
+const IN_FLIGHT: usize = 8;
+/// How long a datagram waits for others at the receiver.
+const LINGER: Duration = Duration::from_millis(2);
+/// How often drop counters are read when nothing arrives.
+const IDLE: Duration = Duration::from_secs(1);
+/// How long a socket that closes is read at most.
+const DRAIN: Duration = Duration::from_millis(500);
+/// How long a listener's end is waited for.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How many messages are taken from one socket before the next one's turn, in calls.
+const TURN: usize = 16;
+/// Token of the waker; ids of listeners start at 1.
+const WAKE: u64 = 0;
+
+/// All pairs of the process.
+#[derive(Debug)]
+pub(super) struct Shards(Vec<Shard>);
+
+#[derive(Debug)]
+struct Shard {
+    commands: Sender<Command>,
+    waker: Arc<Waker>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+enum Command {
+    Add(Arc<UdpPort>, Arc<UdpSocket>),
+    Remove(u64, oneshot::Sender<()>),
+    Stop,
+}
+
+impl Shards {
+    /// Starts `count` pairs.
+    pub fn start(count: usize, context: &InputContext) -> io::Result<Arc<Self>> {
+        (0..count.max(1)).map(|number| Shard::start(number, context)).collect::<io::Result<_>>().map(Self).map(Arc::new)
+    }
+
+    /// Number of pairs: sockets a listener needs.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Receives from these sockets, one per pair.
+    pub fn add(&self, port: &Arc<UdpPort>, sockets: &[Arc<UdpSocket>]) -> io::Result<()> {
+        for (shard, socket) in self.0.iter().zip(sockets) {
+            shard.send(Command::Add(Arc::clone(port), Arc::clone(socket)))?;
+        }
+        Ok(())
+    }
+
+    /// Drains and closes the sockets of a listener; returns when its lines are with the spool.
+    pub async fn remove(&self, port: u64) {
+        let mut waits = Vec::new();
+        for shard in &self.0 {
+            let (done, wait) = oneshot::channel();
+            if shard.send(Command::Remove(port, done)).is_ok() {
+                waits.push(wait);
+            }
+        }
+        let all = async {
+            for wait in waits {
+                let _ = wait.await;
+            }
+        };
+        if tokio::time::timeout(CLOSE_TIMEOUT, all).await.is_err() {
+            tracing::warn!("the spool takes nothing; a UDP listener is closed in the background");
+        }
+    }
+
+    /// Ends all threads after they handed over what they hold.
+    pub async fn stop(&self) {
+        let threads: Vec<_> = self
+            .0
+            .iter()
+            .flat_map(|shard| {
+                let _ = shard.send(Command::Stop);
+                std::mem::take(&mut *shard.threads.lock())
+            })
+            .collect();
+        let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
+        if tokio::time::timeout(CLOSE_TIMEOUT, joined).await.is_err() {
+            tracing::warn!("the spool takes nothing; UDP threads left behind");
+        }
+    }
+}
+
+impl Shard {
+    fn start(number: usize, context: &InputContext) -> io::Result<Self> {
+        let (commands, inbox) = unbounded();
+        let (to_decoder, work) = bounded(IN_FLIGHT);
+        let (emptied, spare) = bounded(IN_FLIGHT);
+        let waker = Arc::new(Waker::new()?);
+        let receiver = Reception {
+            poller: Poller::new()?,
+            waker: Arc::clone(&waker),
+            commands: inbox,
+            sockets: HashMap::new(),
+            inbox: Inbox::new(),
+            batch: PacketBatch::default(),
+            since: None,
+            decoder: to_decoder,
+            spare,
+        };
+        receiver.poller.add(std::os::fd::AsFd::as_fd(&*waker), WAKE)?;
+        let decoder = decoder::Worker::new(context.clone(), work, emptied);
+        let spawn = |name: &str| std::thread::Builder::new().name(format!("udp-{name}-{number}"));
+        let threads = vec![
+            spawn("receive").spawn(move || receiver.run())?,
+            spawn("decode").spawn(move || decoder.run())?,
+        ];
+        Ok(Self { commands, waker, threads: Mutex::new(threads) })
+    }
+
+    fn send(&self, command: Command) -> io::Result<()> {
+        self.commands.send(command).map_err(|_| io::Error::other("the UDP threads have ended"))?;
+        self.waker.wake();
+        Ok(())
+    }
+}
+
+struct Source {
+    port: Arc<UdpPort>,
+    socket: Arc<UdpSocket>,
+    drops: u32,
+}
+
+impl Source {
+    /// Reports what the kernel's counter, modulo 2^32, says beyond what is known. Counts read at different
+    /// moments come in any order; a smaller one is an older one.
+    fn count_drops(&mut self, counter: u32) {
+        let more = counter.wrapping_sub(self.drops);
+        if more != 0 && more < u32::MAX / 2 {
+            self.drops = counter;
+            self.port.dropped(u64::from(more));
+        }
+    }
+
+    fn read_drops(&mut self) {
+        if let Some(counter) = self.socket.drops() {
+            self.count_drops(counter);
+        }
+    }
+}
+
+/// The receiver thread.
+struct Reception {
+    poller: Poller,
+    waker: Arc<Waker>,
+    commands: Receiver<Command>,
+    sockets: HashMap<u64, Source>,
+    inbox: Inbox,
+    batch: PacketBatch,
+    /// When the first datagram of `batch` was taken.
+    since: Option<Instant>,
+    decoder: Sender<Work>,
+    spare: Receiver<PacketBatch>,
+}
+
+impl Reception {
+    fn run(mut self) {
+        let mut ready = Vec::new();
+        loop {
+            let wait = self.since.map_or(IDLE, |since| LINGER.saturating_sub(since.elapsed()));
+            if let Err(error) = self.poller.wait(&mut ready, wait) {
+                tracing::error!(%error, "epoll failed; trying again");
+                std::thread::sleep(LINGER);
+            }
+            if ready.is_empty() && self.since.is_none() {
+                self.sockets.values_mut().for_each(Source::read_drops);
+            }
+            for token in ready.drain(..) {
+                if token == WAKE {
+                    self.waker.reset();
+                    if self.obey().is_break() {
+                        return;
+                    }
+                } else {
+                    self.receive(token, TURN);
+                }
+            }
+            if self.since.is_some_and(|since| since.elapsed() >= LINGER) {
+                self.hand_over();
+            }
+        }
+    }
+
+    fn obey(&mut self) -> std::ops::ControlFlow<()> {
+        loop {
+            match self.commands.try_recv() {
+                Ok(Command::Add(port, socket)) => self.add(port, socket),
+                Ok(Command::Remove(port, done)) => {
+                    self.remove(port);
+                    self.hand_over();
+                    let _ = self.decoder.send(Work::Flush(done));
+                }
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => {
+                    for port in self.sockets.keys().copied().collect::<Vec<_>>() {
+                        self.remove(port);
+                    }
+                    self.hand_over();
+                    return std::ops::ControlFlow::Break(());
+                }
+                Err(TryRecvError::Empty) => return std::ops::ControlFlow::Continue(()),
+            }
+        }
+    }
+
+    fn add(&mut self, port: Arc<UdpPort>, socket: Arc<UdpSocket>) {
+        if let Err(error) = self.poller.add(std::os::fd::AsFd::as_fd(&*socket), port.id) {
+            tracing::error!(%error, "a UDP socket cannot be watched; its datagrams are lost");
+            return;
+        }
+        self.sockets.insert(port.id, Source { port, socket, drops: 0 });
+    }
+
+    /// Reads what the kernel holds, then closes the socket.
+    fn remove(&mut self, port: u64) {
+        let until = Instant::now() + DRAIN;
+        while self.receive(port, 1) && Instant::now() < until {}
+        if let Some(mut source) = self.sockets.remove(&port) {
+            source.read_drops();
+            let _ = self.poller.remove(std::os::fd::AsFd::as_fd(&*source.socket));
+        }
+    }
+
+    /// Takes what is there in at most `calls` system calls; `true` when there may be more.
+    fn receive(&mut self, port: u64, calls: usize) -> bool {
+        for _ in 0..calls {
+            let Some(source) = self.sockets.get_mut(&port) else { return false };
+            let more = match self.inbox.receive(&source.socket) {
+                Ok(more) => more,
+                // An ICMP answer to something nobody sent, or no memory for the moment: the next call goes on.
+                Err(error) => {
+                    tracing::debug!(%error, "recvmmsg");
+                    return false;
+                }
+            };
+            let mut drops = None;
+            for message in self.inbox.messages() {
+                drops = message.drops.or(drops);
+                if message.truncated {
+                    source.port.refuse(message.source, Refusal::Oversize, 1);
+                    continue;
+                }
+                if self.since.is_none() {
+                    self.since = Some(Instant::now());
+                    self.batch.received_ns = unix_ns();
+                }
+                self.batch.push(&source.port, message.source, message.bytes, message.segment);
+                if self.batch.is_full() {
+                    self.since = None;
+                    exchange(&mut self.batch, &self.decoder, &self.spare);
+                }
+            }
+            if let Some(counter) = drops {
+                source.count_drops(counter);
+            }
+            if !more {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn hand_over(&mut self) {
+        self.since = None;
+        exchange(&mut self.batch, &self.decoder, &self.spare);
+    }
+}
+
+/// Sends the batch off and takes an empty one. Waits while the decoder is behind.
+fn exchange(batch: &mut PacketBatch, decoder: &Sender<Work>, spare: &Receiver<PacketBatch>) {
+    if !batch.is_empty() {
+        let full = std::mem::replace(batch, spare.try_recv().unwrap_or_default());
+        // The decoder outlives this thread: it ends when this sender is gone.
+        let _ = decoder.send(Work::Batch(full));
+    }
+}
+
+fn unix_ns() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+}
