@@ -62,7 +62,19 @@ pub struct Decoded {
 }
 
 impl Decoder {
-    /// Appends the lines of one datagram or frame.
+    /// Appends one message of a stream as one line, none when it is blank.
+    pub fn push_frame(&self, frame: &[u8], source: IpAddr, now: &ReceiveTime, out: &mut Vec<u8>) -> Decoded {
+        match self {
+            Self::Text(_) if trim(frame).is_empty() => Decoded::default(),
+            Self::Text(rules) => {
+                text::push_line(frame, rules, source, now, out);
+                Decoded { lines: 1, undecoded: 0 }
+            }
+            Self::Syslog(_) => self.push(frame, source, now, out),
+        }
+    }
+
+    /// Appends the lines of one datagram.
     pub fn push(&self, message: &[u8], source: IpAddr, now: &ReceiveTime, out: &mut Vec<u8>) -> Decoded {
         match self {
             Self::Text(rules) => {
@@ -94,7 +106,7 @@ pub struct Route {
     /// Unlike every other route of this process, also one made of the same input later.
     pub id: u64,
     /// The input as configured.
-    pub input: Input,
+    pub input: Arc<Input>,
     /// Where its lines go.
     pub stream: Arc<Stream>,
     /// What it counts; the same before and after a reload.
@@ -132,7 +144,7 @@ impl Route {
         let key = StreamKey { dataset: input.key.clone(), hint, class };
         let stream = Arc::new(Stream { key, batching: input.batching.clone() });
         let refusals = Throttle::new(Duration::from_secs(10));
-        Ok(Self { id: NEXT.fetch_add(1, Relaxed), input, stream, stats, decoder, refusals })
+        Ok(Self { id: NEXT.fetch_add(1, Relaxed), input: Arc::new(input), stream, stats, decoder, refusals })
     }
 
     /// Books lines as accepted, before the spool has them.

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Decoded, InputContext, Refusal, Route,
-    packets::{Datagrams, Group, PacketBatch},
+    packets::{Group, PacketBatch},
     throttle::Throttle,
 };
 use crate::{batch::LineBuffer, decode::ReceiveTime, spool::member::Compressor};
@@ -99,17 +99,13 @@ impl Worker {
 
     fn decode(&mut self, batch: &PacketBatch) {
         let now = ReceiveTime::new(batch.received_ns);
-        for group in batch.groups() {
-            self.group(group, &now);
-        }
         let started = Instant::now();
-        for open in self.streams.values_mut().filter(|open| open.since.is_none() && !open.buffer.is_empty()) {
-            open.since = Some(started);
-            self.due.get_or_insert(started + HOLD);
+        for group in batch.groups() {
+            self.group(group, &now, started);
         }
     }
 
-    fn group(&mut self, mut group: Group<'_>, now: &ReceiveTime) {
+    fn group(&mut self, mut group: Group<'_>, now: &ReceiveTime, started: Instant) {
         let table = group.port.table();
         let Some(route) = table.lookup(group.source) else {
             return group.port.refuse(group.source, Refusal::Source, group.count);
@@ -133,6 +129,10 @@ impl Worker {
                 tracing::error!(input = %route.input.name, source = %group.source, left_out,
                     "a datagram met a defect of the program and is lost; please report it");
             }
+        }
+        if open.since.is_none() && !open.buffer.is_empty() {
+            open.since = Some(started);
+            self.due.get_or_insert(started + HOLD);
         }
         if undecoded > 0 {
             route.stats.undecoded.fetch_add(undecoded, Relaxed);
@@ -164,7 +164,7 @@ impl Open {
     /// only.
     fn decode(&mut self, group: &mut Group<'_>, now: &ReceiveTime, undecoded: &mut u64, out: &mut Output) {
         let Group { source, datagrams, .. } = group;
-        for datagram in Datagrams::by_ref(datagrams) {
+        for datagram in datagrams.by_ref() {
             let lines = Whole::new(self.buffer.out());
             let decoded = self.route.decoder.push(datagram, *source, now, lines.0);
             lines.keep();
@@ -209,7 +209,8 @@ impl Output {
         }
         let context = &self.context;
         let memory = context.memory.reserve_blocking(&context.runtime, open.buffer.len());
-        let Some(chunk) = open.buffer.take(context.level.now(), &mut self.compressor, memory) else { return };
+        let level = context.level.of(&open.route.stream.batching);
+        let Some(chunk) = open.buffer.take(level, &mut self.compressor, memory) else { return };
         let booking = open.route.book(&context.ledger, chunk.lines);
         booking.settle(context.spool.submit_blocking(chunk));
     }

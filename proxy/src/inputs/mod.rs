@@ -11,10 +11,12 @@
 
 pub mod accept;
 mod context;
+pub mod http;
 mod listener;
 mod metrics;
 mod packets;
 mod plan;
+mod session;
 pub mod prefix;
 pub mod proxy_protocol;
 pub mod senders;

@@ -64,7 +64,7 @@ impl Refusal {
 }
 
 /// Whether an input listens.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InputState {
     /// Not tried yet.
@@ -75,6 +75,8 @@ pub enum InputState {
     Paused,
     /// Could not bind; tried again by itself.
     Retrying,
+    /// Not run: another input stands in its way, or its settings cannot be used. The error says what to change.
+    Rejected,
     /// Ended.
     Stopped,
 }
@@ -82,7 +84,7 @@ pub enum InputState {
 /// Counters of one input.
 #[derive(Debug)]
 pub struct InputStats {
-    /// Datagrams, requests or connections' reads that arrived.
+    /// Datagrams, messages of streams, or requests that arrived.
     pub messages: AtomicU64,
     /// Bytes as received.
     pub bytes: AtomicU64,
@@ -90,9 +92,10 @@ pub struct InputStats {
     pub lines: AtomicU64,
     /// Messages kept, though not understood (stored as raw).
     pub undecoded: AtomicU64,
-    /// Datagrams the kernel dropped because the receive buffer was full (`SO_RXQ_OVFL`).
+    /// Datagrams the kernel dropped because the receive buffer was full (`SO_RXQ_OVFL`); inputs that share a listener
+    /// all show them.
     pub kernel_drops: AtomicU64,
-    /// Effective receive buffer in bytes, as read back; 0 for streams.
+    /// Effective receive buffer of each socket in bytes, as read back; 0 for streams.
     pub receive_buffer: AtomicU64,
     /// Open connections.
     pub connections: AtomicU64,

@@ -20,14 +20,16 @@ pub struct InputStatus {
     pub tenant_id: String,
     /// Dataset.
     pub dataset_id: String,
-    /// The worst state of its listeners.
+    /// Whether it listens; retrying while one of its listeners is.
     pub state: InputState,
     /// Where it listens, with the port the system chose for 0: `udp 0.0.0.0:514`.
     pub addresses: Vec<String>,
-    /// Why it does not listen.
+    /// Why it does not listen, and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Datagrams, requests or reads that arrived.
+    /// Number of the configuration that holds for it, counted since start.
+    pub generation: u64,
+    /// Datagrams, messages of streams, or requests that arrived.
     pub messages: u64,
     /// Bytes as received.
     pub bytes: u64,
@@ -46,53 +48,27 @@ pub struct InputStatus {
 }
 
 impl InputStatus {
-    /// `input` with the counters of each of its listeners and the address each is bound to.
-    pub fn new<'a>(input: &Input, listeners: impl IntoIterator<Item = (String, &'a InputStats)>) -> Self {
-        let mut status = Self {
+    /// `input` with its counters and the addresses of its listeners.
+    pub fn new(input: &Input, addresses: Vec<String>, generation: u64, stats: &InputStats) -> Self {
+        let (state, error) = stats.state();
+        let refused = Refusal::ALL.iter().map(|cause| (cause.label(), stats.refused(*cause)));
+        Self {
             name: input.name.clone(),
             kind: kind(&input.source),
             tenant_id: input.key.tenant.to_string(),
             dataset_id: input.key.dataset.to_string(),
-            state: InputState::Paused,
-            addresses: Vec::new(),
-            error: None,
-            messages: 0,
-            bytes: 0,
-            lines: 0,
-            undecoded: 0,
-            kernel_drops: 0,
-            receive_buffer: 0,
-            connections: 0,
-            refused: BTreeMap::new(),
-        };
-        for (address, stats) in listeners {
-            status.add(address, stats);
-        }
-        if status.addresses.is_empty() {
-            status.state = InputState::Starting;
-        }
-        status
-    }
-
-    fn add(&mut self, address: String, stats: &InputStats) {
-        let (state, error) = stats.state();
-        if severity(&state) > severity(&self.state) {
-            self.state = state;
-        }
-        self.error = self.error.take().or(error);
-        self.addresses.push(address);
-        self.messages += stats.messages.load(Relaxed);
-        self.bytes += stats.bytes.load(Relaxed);
-        self.lines += stats.lines.load(Relaxed);
-        self.undecoded += stats.undecoded.load(Relaxed);
-        self.kernel_drops += stats.kernel_drops.load(Relaxed);
-        self.receive_buffer = self.receive_buffer.max(stats.receive_buffer.load(Relaxed));
-        self.connections += stats.connections.load(Relaxed);
-        for cause in Refusal::ALL {
-            let events = stats.refused(cause);
-            if events > 0 {
-                *self.refused.entry(cause.label()).or_default() += events;
-            }
+            state,
+            addresses,
+            error,
+            generation,
+            messages: stats.messages.load(Relaxed),
+            bytes: stats.bytes.load(Relaxed),
+            lines: stats.lines.load(Relaxed),
+            undecoded: stats.undecoded.load(Relaxed),
+            kernel_drops: stats.kernel_drops.load(Relaxed),
+            receive_buffer: stats.receive_buffer.load(Relaxed),
+            connections: stats.connections.load(Relaxed),
+            refused: refused.filter(|(_, events)| *events > 0).collect(),
         }
     }
 
@@ -108,15 +84,5 @@ fn kind(source: &Source) -> &'static str {
         Source::Tcp(_) => "tcp",
         Source::Syslog(_) => "syslog",
         Source::Http(_) => "http",
-    }
-}
-
-fn severity(state: &InputState) -> u8 {
-    match state {
-        InputState::Paused => 0,
-        InputState::Listening => 1,
-        InputState::Starting => 2,
-        InputState::Stopped => 3,
-        InputState::Retrying => 4,
     }
 }

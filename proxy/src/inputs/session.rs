@@ -1,0 +1,302 @@
+//! One connection's bytes on their way to the spool.
+//!
+//! ```text
+//! input -> Framer -> decode -> LineBuffer -> spool
+//! ```
+//! Lines wait for others of their connection until the buffer is full or [`HOLD`] has passed. An input buffer above
+//! [`LARGE`], which only long lines need, counts against the memory budget.
+
+use std::{
+    cell::RefCell,
+    net::IpAddr,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Decoded, InputContext, Refusal, Route, Table,
+    plan::{Framing, LineSettings},
+};
+use crate::{
+    batch::{LineBuffer, Reservation},
+    decode::{
+        ReceiveTime,
+        framing::{Framer, Step},
+    },
+    spool::member::Compressor,
+};
+
+/// How long a line waits for others of its connection.
+const HOLD: Duration = Duration::from_millis(50);
+/// What a connection reads into at first.
+const SMALL: usize = 8 * 1024;
+/// What it reads into when that fills.
+const LARGE: usize = 32 * 1024;
+/// Room that is there for each read.
+const ROOM: usize = 4 * 1024;
+/// How long a line above [`LARGE`] waits for memory before its connection is closed.
+const MEMORY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the last lines may wait for a full spool at the end.
+const LAST: Duration = Duration::from_secs(1);
+/// When nothing is due.
+const LATER: Duration = Duration::from_hours(1);
+
+thread_local! {
+    /// Deflate states are large, and only one connection at a time compresses on a thread.
+    static COMPRESSOR: RefCell<Compressor> = RefCell::default();
+}
+
+/// State of one connection.
+#[derive(Debug)]
+pub(super) struct Session<'a> {
+    context: &'a InputContext,
+    peer: IpAddr,
+    open: Open,
+    lines: LineBuffer,
+    /// When the first of `lines` came.
+    since: Option<Instant>,
+    framer: Framer,
+    input: Vec<u8>,
+    share: Reservation,
+    read_timeout: Option<Duration>,
+    last_read: Instant,
+}
+
+/// Counts a connection while it is open.
+#[derive(Debug)]
+struct Open(Arc<Route>);
+
+impl Open {
+    fn new(route: Arc<Route>) -> Self {
+        route.stats.connections.fetch_add(1, Relaxed);
+        Self(route)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.stats.connections.fetch_sub(1, Relaxed);
+    }
+}
+
+enum Progress {
+    /// The line buffer is full, and there is more.
+    Full,
+    /// All complete messages are taken.
+    Done,
+    /// A message above the limit, where the setting says to close.
+    Close,
+}
+
+impl<'a> Session<'a> {
+    pub fn new(context: &'a InputContext, peer: IpAddr, route: Arc<Route>, settings: &LineSettings) -> Self {
+        let LineSettings { framing, oversize, max_line_size, read_timeout, .. } = *settings;
+        let framer = match framing {
+            Framing::Lines(delimiter) => Framer::lines(delimiter, max_line_size, oversize),
+            Framing::Syslog => Framer::syslog(max_line_size, oversize),
+        };
+        Self {
+            context,
+            peer,
+            lines: LineBuffer::new(Arc::clone(&route.stream)),
+            open: Open::new(route),
+            since: None,
+            framer,
+            input: Vec::with_capacity(SMALL),
+            share: Reservation::default(),
+            read_timeout,
+            last_read: Instant::now(),
+        }
+    }
+
+    /// Where the next bytes are read to.
+    pub fn input(&mut self) -> &mut Vec<u8> {
+        &mut self.input
+    }
+
+    /// Counts why the connection is closed.
+    pub fn refuse(&self, cause: Refusal) {
+        self.open.0.stats.refuse(cause, 1);
+    }
+
+    /// When [`Self::tick`] has something to do.
+    pub fn next_timer(&self) -> Instant {
+        let flush = self.since.map(|since| since + HOLD);
+        let idle = self.read_timeout.map(|limit| self.last_read + limit);
+        flush.into_iter().chain(idle).min().unwrap_or_else(|| self.last_read + LATER)
+    }
+
+    /// Hands over lines that have waited long enough; refuses a peer that has been silent for too long.
+    pub async fn tick(&mut self, stop: &CancellationToken) -> Result<(), Refusal> {
+        let now = Instant::now();
+        if self.since.is_some_and(|since| since + HOLD <= now) {
+            self.hand_over(stop).await;
+        }
+        match self.read_timeout {
+            Some(limit) if self.last_read + limit <= now => Err(Refusal::Timeout),
+            _ => Ok(()),
+        }
+    }
+
+    /// Goes on with the route that the table names for this peer.
+    pub async fn reroute(&mut self, table: &Table, stop: &CancellationToken) -> Result<(), Refusal> {
+        let Some(route) = table.lookup(self.peer) else { return Err(Refusal::Source) };
+        if route.id != self.open.0.id {
+            self.hand_over(stop).await;
+            self.lines = LineBuffer::new(Arc::clone(&route.stream));
+            self.open = Open::new(Arc::clone(route));
+        }
+        Ok(())
+    }
+
+    /// Makes room for the next read.
+    pub async fn make_room(&mut self) -> Result<(), Refusal> {
+        let (len, capacity) = (self.input.len(), self.input.capacity());
+        if len == 0 && capacity > LARGE {
+            self.input = Vec::with_capacity(LARGE);
+            self.share = Reservation::default();
+        } else if capacity - len < ROOM {
+            let wanted = 2 * capacity;
+            if wanted > LARGE {
+                let share = timeout(MEMORY_TIMEOUT, self.context.memory.reserve(wanted)).await;
+                self.share = share.map_err(|_| Refusal::Full)?;
+            }
+            self.input.reserve_exact(wanted - len);
+        }
+        Ok(())
+    }
+
+    /// Takes the messages out of what was read.
+    pub async fn take(&mut self, stop: &CancellationToken) -> Result<(), Refusal> {
+        self.last_read = Instant::now();
+        let filled = self.input.len() == self.input.capacity();
+        let now = ReceiveTime::now();
+        loop {
+            match self.decode(&now) {
+                Progress::Full => self.hand_over(stop).await,
+                Progress::Done => break,
+                Progress::Close => return Err(Refusal::Oversize),
+            }
+        }
+        if filled && self.input.capacity() < LARGE {
+            self.input.reserve_exact(LARGE - self.input.len());
+        }
+        if !self.lines.is_empty() {
+            self.since.get_or_insert(self.last_read);
+        }
+        Ok(())
+    }
+
+    /// The last message, though nothing ended it, and then everything to the spool.
+    pub async fn finish(mut self, stop: &CancellationToken) {
+        let input = std::mem::take(&mut self.input);
+        if let Some(last) = self.framer.finish(&input) {
+            let mut counts = Counts::default();
+            counts.frame(&self.open.0, last, self.peer, &ReceiveTime::now(), &mut self.lines);
+            self.count(&counts, input.len());
+        }
+        self.hand_over(stop).await;
+    }
+
+    fn decode(&mut self, now: &ReceiveTime) -> Progress {
+        let mut counts = Counts { now_ns: now.unix_ns(), ..Counts::default() };
+        let mut at = 0;
+        let progress = loop {
+            match self.framer.next(self.input.get(at..).unwrap_or_default()) {
+                Step::Frame { bytes, consumed, cut } => {
+                    counts.frame(&self.open.0, bytes, self.peer, now, &mut self.lines);
+                    counts.oversize += u64::from(cut);
+                    at += consumed;
+                    if self.lines.is_full() {
+                        break Progress::Full;
+                    }
+                }
+                Step::Skip { consumed } => at += consumed,
+                Step::More => break Progress::Done,
+                Step::Close => break Progress::Close,
+            }
+        };
+        self.input.drain(..at.min(self.input.len()));
+        self.count(&counts, at);
+        progress
+    }
+
+    fn count(&mut self, counts: &Counts, bytes: usize) {
+        let faults = self.framer.take_faults();
+        let Route { input, stats, .. } = &*self.open.0;
+        let undecoded = counts.undecoded + faults.malformed;
+        stats.bytes.fetch_add(bytes as u64, Relaxed);
+        stats.messages.fetch_add(counts.messages, Relaxed);
+        for (cause, events) in
+            [(Refusal::Oversize, counts.oversize + faults.dropped), (Refusal::Paused, counts.paused)]
+        {
+            if events > 0 {
+                stats.refuse(cause, events);
+            }
+        }
+        if undecoded > 0 {
+            stats.undecoded.fetch_add(undecoded, Relaxed);
+        }
+        if counts.messages > 0 {
+            let senders = &self.context.senders;
+            senders.record(&input.key, self.peer, counts.messages, bytes as u64, undecoded, counts.now_ns);
+        }
+    }
+
+    /// Lines to the spool; waits while that is full, though not for long at the end.
+    async fn hand_over(&mut self, stop: &CancellationToken) {
+        self.since = None;
+        if self.lines.is_empty() {
+            return;
+        }
+        let given_up = async {
+            stop.cancelled().await;
+            sleep(LAST).await;
+        };
+        tokio::select! {
+            biased;
+            () = submit(self.context, &self.open.0, &mut self.lines) => {}
+            () = given_up => {
+                // Lines that were booked are settled by their booking; these were not yet.
+                self.open.0.stats.refuse(Refusal::Full, u64::from(self.lines.lines()));
+                self.lines = LineBuffer::new(Arc::clone(self.lines.stream()));
+            }
+        }
+    }
+}
+
+async fn submit(context: &InputContext, route: &Route, lines: &mut LineBuffer) {
+    let memory = context.memory.reserve(lines.len()).await;
+    let level = context.level.of(&route.stream.batching);
+    let chunk = COMPRESSOR.with_borrow_mut(|compressor| lines.take(level, compressor, memory));
+    if let Some(chunk) = chunk {
+        let booking = route.book(&context.ledger, chunk.lines);
+        booking.settle(context.spool.submit(chunk).await);
+    }
+}
+
+/// What one pass over the input found.
+#[derive(Default)]
+struct Counts {
+    now_ns: u64,
+    messages: u64,
+    undecoded: u64,
+    oversize: u64,
+    paused: u64,
+}
+
+impl Counts {
+    fn frame(&mut self, route: &Route, frame: &[u8], peer: IpAddr, now: &ReceiveTime, lines: &mut LineBuffer) {
+        self.messages += 1;
+        if route.input.paused {
+            self.paused += 1;
+            return;
+        }
+        let Decoded { lines: added, undecoded } = route.decoder.push_frame(frame, peer, now, lines.out());
+        lines.added(added, now);
+        self.undecoded += u64::from(undecoded);
+    }
+}

@@ -1,0 +1,355 @@
+//! Starts, changes and ends listeners so that they are what the configuration says.
+//!
+//! One task owns all listeners and obeys commands in order. A change is applied by difference: a listener that stays
+//! keeps its socket and only gets other routes; new ones are bound before old ones close; one that cannot be bound is
+//! tried again until it can, while the others run.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    InputContext, InputState, InputStats, InputStatus, Route,
+    listener::{self, Content, Running},
+    metrics,
+    plan::{self, ListenerKey},
+    shard::Shards,
+};
+use crate::{
+    config::{Config, Input},
+    ids::DatasetKey,
+};
+
+/// First and longest pause before a listener is bound again.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// The inputs of the process.
+#[derive(Debug)]
+pub struct Supervisor {
+    commands: mpsc::Sender<Command>,
+    board: Arc<Board>,
+}
+
+#[derive(Debug)]
+enum Command {
+    Apply(Vec<Input>, oneshot::Sender<()>),
+    Stop(oneshot::Sender<()>),
+}
+
+/// What others may look at.
+#[derive(Debug, Default)]
+pub(super) struct Board(Mutex<Shown>);
+
+#[derive(Debug, Default, Clone)]
+pub(super) struct Shown {
+    pub inputs: Vec<Record>,
+    /// Listeners by address with what they counted for nobody.
+    pub listeners: Vec<(String, Arc<InputStats>)>,
+}
+
+/// An input as configured last.
+#[derive(Debug, Clone)]
+pub(super) struct Record {
+    pub input: Arc<Input>,
+    pub stats: Arc<InputStats>,
+    listeners: Vec<ListenerKey>,
+    addresses: Vec<String>,
+    generation: u64,
+}
+
+impl Board {
+    pub fn shown(&self) -> Shown {
+        self.0.lock().clone()
+    }
+}
+
+impl Supervisor {
+    /// Starts the inputs of `config`; returns when each listens or has said why not. Fails when threads cannot be
+    /// started.
+    pub async fn start(context: InputContext, config: &Config) -> io::Result<Self> {
+        let shards = Shards::start(config.limits.receive_threads, &context)?;
+        let board = Arc::<Board>::default();
+        metrics::register(&context.metrics, &board);
+        let (commands, inbox) = mpsc::channel(4);
+        let runtime = context.runtime.clone();
+        let actor = Actor {
+            context,
+            shards,
+            board: Arc::clone(&board),
+            listeners: BTreeMap::new(),
+            routes: HashMap::new(),
+            generation: 0,
+        };
+        runtime.spawn(actor.run(inbox));
+        let supervisor = Self { commands, board };
+        supervisor.apply(config).await;
+        Ok(supervisor)
+    }
+
+    /// Makes the listeners what `config` says; returns when they are.
+    pub async fn apply(&self, config: &Config) {
+        self.ask(|done| Command::Apply(config.inputs.clone(), done)).await;
+    }
+
+    /// Closes all sockets after taking what the kernel holds, and hands everything to the spool.
+    pub async fn stop_intake(&self) {
+        self.ask(Command::Stop).await;
+    }
+
+    /// All inputs in the order of the configuration.
+    pub fn status(&self) -> Vec<InputStatus> {
+        self.board.shown().inputs.iter().map(Record::status).collect()
+    }
+
+    async fn ask(&self, command: impl FnOnce(oneshot::Sender<()>) -> Command) {
+        let (done, wait) = oneshot::channel();
+        // Neither fails before the end; after it there is nothing to do.
+        if self.commands.send(command(done)).await.is_ok() {
+            let _ = wait.await;
+        }
+    }
+}
+
+impl Record {
+    fn status(&self) -> InputStatus {
+        InputStatus::new(&self.input, self.addresses.clone(), self.generation, &self.stats)
+    }
+}
+
+/// The task that owns the listeners.
+struct Actor {
+    context: InputContext,
+    shards: Arc<Shards>,
+    board: Arc<Board>,
+    listeners: BTreeMap<ListenerKey, Listener>,
+    routes: HashMap<(String, DatasetKey), Arc<Route>>,
+    generation: u64,
+}
+
+/// A listener as wanted, bound or not.
+struct Listener {
+    content: Content,
+    /// Counts what belongs to no input.
+    counters: Arc<InputStats>,
+    running: Option<Running>,
+    error: Option<String>,
+    retry: Option<Retry>,
+}
+
+#[derive(Clone, Copy)]
+struct Retry {
+    at: Instant,
+    pause: Duration,
+}
+
+impl Actor {
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        loop {
+            let retry = self.listeners.values().filter_map(|listener| listener.retry).map(|retry| retry.at).min();
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::Apply(inputs, done)) => {
+                        self.apply(inputs).await;
+                        let _ = done.send(());
+                    }
+                    Some(Command::Stop(done)) => {
+                        self.stop().await;
+                        let _ = done.send(());
+                        return;
+                    }
+                    None => return self.stop().await,
+                },
+                () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {
+                    let now = Instant::now();
+                    self.bind(|listener| listener.retry.is_some_and(|retry| retry.at <= now));
+                    self.show_states();
+                }
+            }
+        }
+    }
+
+    async fn apply(&mut self, inputs: Vec<Input>) {
+        self.generation += 1;
+        let plan = plan::plan(&inputs);
+        let mut problems: HashMap<usize, String> =
+            plan.conflicts.into_iter().map(|conflict| (conflict.input, conflict.reason)).collect();
+        let routes = self.make_routes(&inputs, &mut problems);
+        let closing = self.change_listeners(plan.listeners, &routes);
+        self.bind(|listener| listener.running.is_none());
+        let freed = !closing.is_empty();
+        join_all(closing.into_iter().map(Running::close)).await;
+        if freed {
+            self.bind(|listener| listener.running.is_none());
+        }
+        self.routes =
+            routes.into_values().map(|route| ((route.input.name.clone(), route.input.key.clone()), route)).collect();
+        self.show(&inputs, &problems);
+    }
+
+    /// A route for each input without a problem; the one it has when nothing changed.
+    fn make_routes(
+        &self,
+        inputs: &[Input],
+        problems: &mut HashMap<usize, String>,
+    ) -> HashMap<usize, Arc<Route>> {
+        let mut routes = HashMap::new();
+        for (index, input) in inputs.iter().enumerate() {
+            if problems.contains_key(&index) {
+                continue;
+            }
+            let known = self.routes.get(&(input.name.clone(), input.key.clone()));
+            let route = match known {
+                Some(route) if *route.input == *input => Ok(Arc::clone(route)),
+                Some(route) => Route::new(input.clone(), Arc::clone(&route.stats)).map(Arc::new),
+                None => Route::new(input.clone(), Arc::default()).map(Arc::new),
+            };
+            match route {
+                Ok(route) => _ = routes.insert(index, route),
+                Err(error) => _ = problems.insert(index, error.to_string()),
+            }
+        }
+        routes
+    }
+
+    /// Changes what stays, adds what is new (not bound yet), takes out what is no longer wanted.
+    fn change_listeners(
+        &mut self,
+        planned: BTreeMap<ListenerKey, plan::Planned>,
+        routes: &HashMap<usize, Arc<Route>>,
+    ) -> Vec<Running> {
+        let mut old = std::mem::take(&mut self.listeners);
+        let mut closing = Vec::new();
+        for (key, planned) in planned {
+            let routes = planned.inputs.iter().filter_map(|index| routes.get(index)).map(Arc::clone).collect();
+            let content = Content { settings: planned.settings, routes };
+            let listener = match old.remove(&key) {
+                Some(listener) => listener.change(content, &mut closing),
+                None => Listener::new(content),
+            };
+            self.listeners.insert(key, listener);
+        }
+        closing.extend(old.into_values().filter_map(|listener| listener.running));
+        closing
+    }
+
+    /// Binds those that `wanted` picks.
+    fn bind(&mut self, wanted: impl Fn(&Listener) -> bool) {
+        for (key, listener) in self.listeners.iter_mut().filter(|(_, listener)| wanted(listener)) {
+            match listener::open(key, &listener.content, &listener.counters, &self.context, &self.shards) {
+                Ok(running) => {
+                    tracing::info!(listener = %key, address = %running.address(), "listening");
+                    listener.running = Some(running);
+                    (listener.error, listener.retry) = (None, None);
+                }
+                Err(error) => listener.failed(error),
+            }
+        }
+    }
+
+    /// Puts the inputs on the board.
+    fn show(&self, inputs: &[Input], problems: &HashMap<usize, String>) {
+        let records = inputs.iter().enumerate().map(|(index, input)| {
+            let route = self.routes.get(&(input.name.clone(), input.key.clone()));
+            let stats = match problems.get(&index) {
+                Some(problem) => {
+                    tracing::warn!(input = %input.name, dataset = %input.key, "input does not run: {problem}");
+                    let stats = InputStats::default();
+                    stats.set_state(InputState::Rejected, Some(problem.clone()));
+                    Arc::new(stats)
+                }
+                None => route.map(|route| Arc::clone(&route.stats)).unwrap_or_default(),
+            };
+            let listeners: Vec<_> = plan::endpoints(input).into_iter().map(|(key, _)| key).collect();
+            let input = route.map_or_else(|| Arc::new(input.clone()), |route| Arc::clone(&route.input));
+            Record { input, stats, listeners, addresses: Vec::new(), generation: self.generation }
+        });
+        let shown = Shown {
+            inputs: records.collect(),
+            listeners: self
+                .listeners
+                .iter()
+                .map(|(key, listener)| (key.to_string(), Arc::clone(&listener.counters)))
+                .collect(),
+        };
+        *self.board.0.lock() = shown;
+        self.show_states();
+    }
+
+    /// Puts on the board which inputs listen now.
+    fn show_states(&self) {
+        let mut shown = self.board.0.lock();
+        for record in &mut shown.inputs {
+            if record.stats.state().0 == InputState::Rejected {
+                continue;
+            }
+            let listeners = || record.listeners.iter().filter_map(|key| Some((key, self.listeners.get(key)?)));
+            let error = listeners().find_map(|(_, listener)| listener.error.clone());
+            let state = if listeners().any(|(_, listener)| listener.running.is_none()) {
+                InputState::Retrying
+            } else if record.input.paused {
+                InputState::Paused
+            } else {
+                InputState::Listening
+            };
+            record.stats.set_state(state, error);
+            record.addresses = listeners().map(|(key, listener)| listener.address(key)).collect();
+        }
+    }
+
+    async fn stop(&mut self) {
+        let listeners = std::mem::take(&mut self.listeners);
+        join_all(listeners.into_values().filter_map(|listener| listener.running).map(Running::close)).await;
+        self.shards.stop().await;
+        for record in &self.board.shown().inputs {
+            record.stats.set_state(InputState::Stopped, None);
+        }
+    }
+}
+
+impl Listener {
+    fn new(content: Content) -> Self {
+        Self { content, counters: Arc::default(), running: None, error: None, retry: None }
+    }
+
+    /// Goes on with other content; a socket that cannot is put to those to close.
+    fn change(mut self, content: Content, closing: &mut Vec<Running>) -> Self {
+        match self.running.take() {
+            Some(running) if running.fits(&content.settings) => {
+                self.error = running.change(&self.content, &content).err();
+                if let Some(error) = &self.error {
+                    tracing::warn!(address = %running.address(), "listener goes on with its old settings: {error}");
+                }
+                self.running = Some(running);
+            }
+            Some(running) => closing.push(running),
+            None => {}
+        }
+        self.content = content;
+        self
+    }
+
+    /// Protocol and address, with the port the system chose for 0.
+    fn address(&self, key: &ListenerKey) -> String {
+        let address = self.running.as_ref().map_or_else(|| key.address(), Running::address);
+        format!("{} {address}", key.transport)
+    }
+
+    fn failed(&mut self, error: String) {
+        let pause = self.retry.map_or(RETRY.0, |retry| (2 * retry.pause).min(RETRY.1));
+        self.retry = Some(Retry { at: Instant::now() + pause, pause });
+        if self.error.as_ref() != Some(&error) {
+            tracing::warn!("{error}; trying again until it works");
+            self.error = Some(error);
+        }
+    }
+}
