@@ -11,7 +11,7 @@ use std::{
 
 use super::{InputStats, Refusal, Senders, prefix::PrefixTable, throttle::Throttle};
 use crate::{
-    batch::{Chunk, Class, Level, MemoryBudget, Stream, StreamKey},
+    batch::{Class, Level, MemoryBudget, Stream, StreamKey},
     config::{Input, Source},
     decode::{
         ReceiveTime,
@@ -130,7 +130,8 @@ impl Route {
             _ => Class::Unacknowledged,
         };
         // The decoder writes JSON whatever the file says.
-        let hint = if matches!(input.source, Source::Syslog(_)) { Hint::ndjson() } else { input.hint.clone() };
+        let hint =
+            if matches!(input.source, Source::Syslog(_)) { Hint::ndjson() } else { input.hint.clone() };
         let decoder = match &input.source {
             Source::Syslog(source) => Decoder::Syslog(Box::new(
                 SyslogRules::new(source).map_err(|error| RouteError(error.to_string()))?,
@@ -208,7 +209,9 @@ impl Table {
     pub fn new(routes: Vec<Arc<Route>>) -> Self {
         let prefixes = routes
             .iter()
-            .flat_map(|route| super::plan::prefixes(&route.input).into_iter().map(|net| (net, Arc::clone(route))))
+            .flat_map(|route| {
+                super::plan::prefixes(&route.input).into_iter().map(|net| (net, Arc::clone(route)))
+            })
             .collect();
         Self { prefixes: PrefixTable::new(prefixes), routes }
     }

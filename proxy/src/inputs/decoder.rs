@@ -122,7 +122,9 @@ impl Worker {
         });
         let mut undecoded = 0;
         // A decoder is total, so this catches defects only; the datagram that showed one is left out.
-        while catch_unwind(AssertUnwindSafe(|| open.decode(&mut group, now, &mut undecoded, &mut self.out))).is_err() {
+        while catch_unwind(AssertUnwindSafe(|| open.decode(&mut group, now, &mut undecoded, &mut self.out)))
+            .is_err()
+        {
             undecoded += 1;
             route.stats.refuse(Refusal::Malformed, 1);
             if let Some(left_out) = self.panics.pass() {

@@ -59,7 +59,7 @@ pub(super) fn open(
     key: &ListenerKey,
     content: &Content,
     counters: &Arc<InputStats>,
-    context: &InputContext,
+    shared: &InputContext,
     shards: &Arc<Shards>,
 ) -> Result<Running, String> {
     match &content.settings {
@@ -72,14 +72,14 @@ pub(super) fn open(
         )
         .map(Running::Udp)
         .map_err(|error| format!("cannot listen on {key}: {error}{}", remedy(&error))),
-        Settings::Lines(settings) => Accepting::open(key, &content.settings, context, || {
-            LineService::new(context.clone(), content.table(), settings.clone(), Arc::clone(counters))
+        Settings::Lines(settings) => Accepting::open(key, &content.settings, shared, || {
+            LineService::new(shared.clone(), content.table(), settings.clone(), Arc::clone(counters))
         })
         .map(Running::Lines),
-        Settings::Http(_) => {
-            Accepting::open(key, &content.settings, context, || Arc::new(Http::new(context.clone(), &content.routes)))
-                .map(Running::Http)
-        }
+        Settings::Http(_) => Accepting::open(key, &content.settings, shared, || {
+            Arc::new(Http::new(shared.clone(), &content.routes))
+        })
+        .map(Running::Http),
     }
 }
 
@@ -157,8 +157,8 @@ impl<S: Serve> Accepting<S> {
         service: impl FnOnce() -> Arc<S>,
     ) -> Result<Self, String> {
         let _entered = context.runtime.enter();
-        let acceptor =
-            Acceptor::bind(key.listen, accept_settings(settings, None)?).map_err(|error| error.to_string())?;
+        let acceptor = Acceptor::bind(key.listen, accept_settings(settings, None)?)
+            .map_err(|error| error.to_string())?;
         let (service, stop) = (service(), CancellationToken::new());
         let (settings, address) = (acceptor.settings(), acceptor.local_addr());
         let task = context.runtime.spawn(acceptor.run(Arc::clone(&service), stop.clone()));

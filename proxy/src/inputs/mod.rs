@@ -11,17 +11,17 @@
 
 pub mod accept;
 mod context;
+mod decoder;
 pub mod http;
 mod listener;
 mod metrics;
 mod packets;
 mod plan;
-mod session;
 pub mod prefix;
 pub mod proxy_protocol;
 pub mod senders;
+mod session;
 mod shard;
-mod decoder;
 #[allow(unsafe_code)]
 mod socket;
 mod stats;

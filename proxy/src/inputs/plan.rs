@@ -51,7 +51,9 @@ impl ListenerKey {
     /// Whether one of them would receive what is meant for the other.
     fn overlaps(&self, other: &Self) -> bool {
         let (one, two) = (self.listen.host, other.listen.host);
-        self.transport == other.transport && self.listen.port == other.listen.port && self.listen.port != 0
+        self.transport == other.transport
+            && self.listen.port == other.listen.port
+            && self.listen.port != 0
             && (one == two || covers(one, two) || covers(two, one))
     }
 }
@@ -233,7 +235,10 @@ pub(super) fn plan(inputs: &[Input]) -> Plan {
         let placed = if names.insert((&input.name, &input.key)) {
             plan.place(inputs, index)
         } else {
-            Err(format!("input {:?} with dataset {} is in the configuration twice; remove one", input.name, input.key))
+            Err(format!(
+                "input {:?} with dataset {} is in the configuration twice; remove one",
+                input.name, input.key
+            ))
         };
         if let Err(reason) = placed {
             plan.conflicts.push(Conflict { input: index, reason });
@@ -253,14 +258,16 @@ impl Plan {
                 self.check_overlap(inputs, &key)?;
             }
             let settings = match same {
-                Some(planned) => joined(inputs, input, &key, settings, planned)?,
+                Some(planned) => joined(inputs, input, &key, &settings, planned)?,
                 None => settings,
             };
             places.push((key, settings));
         }
         for (key, settings) in places {
-            let planned =
-                self.listeners.entry(key).or_insert_with(|| Planned { settings: settings.clone(), inputs: Vec::new() });
+            let planned = self
+                .listeners
+                .entry(key)
+                .or_insert_with(|| Planned { settings: settings.clone(), inputs: Vec::new() });
             planned.settings = settings;
             planned.inputs.push(index);
         }
@@ -271,7 +278,8 @@ impl Plan {
         let Some((other, planned)) = self.listeners.iter().find(|(other, _)| other.overlaps(key)) else {
             return Ok(());
         };
-        let winner = planned.inputs.first().and_then(|index| inputs.get(*index)).map_or("", |input| &input.name);
+        let winner =
+            planned.inputs.first().and_then(|index| inputs.get(*index)).map_or("", |input| &input.name);
         Err(format!(
             "{key} overlaps {other} of input {winner:?}; give both the same host (they then share the listener) or \
              another port"
@@ -284,11 +292,11 @@ fn joined(
     inputs: &[Input],
     input: &Input,
     key: &ListenerKey,
-    settings: Settings,
+    settings: &Settings,
     planned: &Planned,
 ) -> Result<Settings, String> {
     let others = || planned.inputs.iter().filter_map(|index| inputs.get(*index));
-    let joined = planned.settings.join(&settings).map_err(|what| {
+    let joined = planned.settings.join(settings).map_err(|what| {
         let winner = others().next().map_or("", |other| &other.name);
         format!("{key} is held by input {winner:?} with another `{what}`; make `{what}` the same or take another port")
     })?;
@@ -332,7 +340,8 @@ pub(super) fn endpoints(input: &Input) -> Vec<(ListenerKey, Settings)> {
         Source::Tcp(source) => vec![(tcp, Settings::lines(source, Framing::Lines(source.delimiter), input))],
         Source::Syslog(source) => {
             let udp = source.udp.as_ref().map(|source| (udp, Settings::udp(source, true)));
-            let tcp = source.tcp.as_ref().map(|source| (tcp, Settings::lines(source, Framing::Syslog, input)));
+            let tcp =
+                source.tcp.as_ref().map(|source| (tcp, Settings::lines(source, Framing::Syslog, input)));
             udp.into_iter().chain(tcp).collect()
         }
         Source::Http(source) => {

@@ -289,7 +289,14 @@ struct Counts {
 }
 
 impl Counts {
-    fn frame(&mut self, route: &Route, frame: &[u8], peer: IpAddr, now: &ReceiveTime, lines: &mut LineBuffer) {
+    fn frame(
+        &mut self,
+        route: &Route,
+        frame: &[u8],
+        peer: IpAddr,
+        now: &ReceiveTime,
+        lines: &mut LineBuffer,
+    ) {
         self.messages += 1;
         if route.input.paused {
             self.paused += 1;

@@ -61,7 +61,11 @@ enum Command {
 impl Shards {
     /// Starts `count` pairs.
     pub fn start(count: usize, context: &InputContext) -> io::Result<Arc<Self>> {
-        (0..count.max(1)).map(|number| Shard::start(number, context)).collect::<io::Result<_>>().map(Self).map(Arc::new)
+        (0..count.max(1))
+            .map(|number| Shard::start(number, context))
+            .collect::<io::Result<_>>()
+            .map(Self)
+            .map(Arc::new)
     }
 
     /// Number of pairs: sockets a listener needs.
@@ -106,7 +110,8 @@ impl Shards {
                 std::mem::take(&mut *shard.threads.lock())
             })
             .collect();
-        let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
+        let joined =
+            tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
         if tokio::time::timeout(CLOSE_TIMEOUT, joined).await.is_err() {
             tracing::warn!("the spool takes nothing; UDP threads left behind");
         }

@@ -167,7 +167,8 @@ impl Inbox {
         let mut headers: [MaybeUninit<libc::mmsghdr>; SLOTS] = [const { MaybeUninit::uninit() }; SLOTS];
         let slots = self.bytes.chunks_exact_mut(SLOT).zip(&mut self.names).zip(&mut self.controls);
         for (((slot, name), control), (vector, header)) in slots.zip(vectors.iter_mut().zip(&mut headers)) {
-            let vector = vector.write(libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() });
+            let vector =
+                vector.write(libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() });
             // SAFETY: all fields of `mmsghdr` are integers and pointers, for which zero bytes are a value; the
             // padding that some C libraries have must be zero.
             let header = header.write(unsafe { std::mem::zeroed() });
@@ -190,17 +191,15 @@ impl Inbox {
                 ptr::null_mut(),
             )
         };
-        let count = match usize::try_from(count) {
-            Ok(count) => count.min(SLOTS),
-            Err(_) => {
-                let error = io::Error::last_os_error();
-                return match error.kind() {
-                    io::ErrorKind::WouldBlock => Ok(false),
-                    io::ErrorKind::Interrupted => Ok(true),
-                    _ => Err(error),
-                };
-            }
+        let Ok(count) = usize::try_from(count) else {
+            let error = io::Error::last_os_error();
+            return match error.kind() {
+                io::ErrorKind::WouldBlock => Ok(false),
+                io::ErrorKind::Interrupted => Ok(true),
+                _ => Err(error),
+            };
         };
+        let count = count.min(SLOTS);
         for (header, meta) in headers.iter().zip(&mut self.metas).take(count) {
             // SAFETY: all entries were written above, and the kernel filled in the first `count` of them.
             let header = unsafe { header.assume_init_ref() };
@@ -232,16 +231,15 @@ impl Inbox {
 fn controls(header: &libc::msghdr) -> Meta {
     let mut meta = Meta::default();
     // SAFETY: `header` was filled in by the kernel, and its control buffer of `msg_controllen` bytes is alive and
-    // aligned for `cmsghdr`. The libc macros stay within it; `data` is read unaligned, and both control messages
-    // carry four bytes.
+    // aligned for `cmsghdr`. The libc macros stay within it, and both control messages carry four bytes.
     unsafe {
         let mut control = libc::CMSG_FIRSTHDR(header);
         while let Some(message) = control.as_ref() {
-            let data = libc::CMSG_DATA(control).cast::<u32>();
+            let data = libc::CMSG_DATA(control).cast::<[u8; 4]>();
             match (message.cmsg_level, message.cmsg_type) {
-                (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => meta.drops = Some(data.read_unaligned()),
+                (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => meta.drops = Some(u32::from_ne_bytes(data.read())),
                 (libc::SOL_UDP, libc::UDP_GRO) => {
-                    meta.segment = usize::try_from(data.read_unaligned()).ok().filter(|len| *len > 0);
+                    meta.segment = usize::try_from(u32::from_ne_bytes(data.read())).ok().filter(|len| *len > 0);
                 }
                 _ => {}
             }
@@ -288,12 +286,7 @@ impl Poller {
     pub fn remove(&self, descriptor: BorrowedFd<'_>) -> io::Result<()> {
         // SAFETY: the event pointer may be null for `EPOLL_CTL_DEL`; both descriptors are open because borrowed.
         let result = unsafe {
-            libc::epoll_ctl(
-                self.0.as_raw_fd(),
-                libc::EPOLL_CTL_DEL,
-                descriptor.as_raw_fd(),
-                ptr::null_mut(),
-            )
+            libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_DEL, descriptor.as_raw_fd(), ptr::null_mut())
         };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
@@ -306,18 +299,13 @@ impl Poller {
         // Rounded up: a millisecond too late is better than a busy loop of zeros.
         let timeout = c_int::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(c_int::MAX);
         // SAFETY: `events` has room for `EVENTS` entries and lives through the call.
-        let count = unsafe {
-            libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), EVENTS as c_int, timeout)
+        let count =
+            unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), EVENTS as c_int, timeout) };
+        let Ok(count) = usize::try_from(count) else {
+            let error = io::Error::last_os_error();
+            return if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) };
         };
-        match usize::try_from(count) {
-            Ok(count) => ready.extend(events.iter().take(count).map(|event| event.u64)),
-            Err(_) => {
-                let error = io::Error::last_os_error();
-                if error.kind() != io::ErrorKind::Interrupted {
-                    return Err(error);
-                }
-            }
-        }
+        ready.extend(events.iter().take(count).map(|event| event.u64));
         Ok(())
     }
 }

@@ -49,9 +49,9 @@ pub struct InputStatus {
 
 impl InputStatus {
     /// `input` with its counters and the addresses of its listeners.
-    pub fn new(input: &Input, addresses: Vec<String>, generation: u64, stats: &InputStats) -> Self {
-        let (state, error) = stats.state();
-        let refused = Refusal::ALL.iter().map(|cause| (cause.label(), stats.refused(*cause)));
+    pub fn new(input: &Input, addresses: Vec<String>, generation: u64, counters: &InputStats) -> Self {
+        let (state, error) = counters.state();
+        let refused = Refusal::ALL.iter().map(|cause| (cause.label(), counters.refused(*cause)));
         Self {
             name: input.name.clone(),
             kind: kind(&input.source),
@@ -61,13 +61,13 @@ impl InputStatus {
             addresses,
             error,
             generation,
-            messages: stats.messages.load(Relaxed),
-            bytes: stats.bytes.load(Relaxed),
-            lines: stats.lines.load(Relaxed),
-            undecoded: stats.undecoded.load(Relaxed),
-            kernel_drops: stats.kernel_drops.load(Relaxed),
-            receive_buffer: stats.receive_buffer.load(Relaxed),
-            connections: stats.connections.load(Relaxed),
+            messages: counters.messages.load(Relaxed),
+            bytes: counters.bytes.load(Relaxed),
+            lines: counters.lines.load(Relaxed),
+            undecoded: counters.undecoded.load(Relaxed),
+            kernel_drops: counters.kernel_drops.load(Relaxed),
+            receive_buffer: counters.receive_buffer.load(Relaxed),
+            connections: counters.connections.load(Relaxed),
             refused: refused.filter(|(_, events)| *events > 0).collect(),
         }
     }

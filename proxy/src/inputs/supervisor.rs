@@ -155,7 +155,8 @@ struct Retry {
 impl Actor {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         loop {
-            let retry = self.listeners.values().filter_map(|listener| listener.retry).map(|retry| retry.at).min();
+            let retry =
+                self.listeners.values().filter_map(|listener| listener.retry).map(|retry| retry.at).min();
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(Command::Apply(inputs, done)) => {
@@ -191,8 +192,10 @@ impl Actor {
         if freed {
             self.bind(|listener| listener.running.is_none());
         }
-        self.routes =
-            routes.into_values().map(|route| ((route.input.name.clone(), route.input.key.clone()), route)).collect();
+        self.routes = routes
+            .into_values()
+            .map(|route| ((route.input.name.clone(), route.input.key.clone()), route))
+            .collect();
         self.show(&inputs, &problems);
     }
 
@@ -230,7 +233,8 @@ impl Actor {
         let mut old = std::mem::take(&mut self.listeners);
         let mut closing = Vec::new();
         for (key, planned) in planned {
-            let routes = planned.inputs.iter().filter_map(|index| routes.get(index)).map(Arc::clone).collect();
+            let routes =
+                planned.inputs.iter().filter_map(|index| routes.get(index)).map(Arc::clone).collect();
             let content = Content { settings: planned.settings, routes };
             let listener = match old.remove(&key) {
                 Some(listener) => listener.change(content, &mut closing),
@@ -292,7 +296,8 @@ impl Actor {
             if record.stats.state().0 == InputState::Rejected {
                 continue;
             }
-            let listeners = || record.listeners.iter().filter_map(|key| Some((key, self.listeners.get(key)?)));
+            let listeners =
+                || record.listeners.iter().filter_map(|key| Some((key, self.listeners.get(key)?)));
             let error = listeners().find_map(|(_, listener)| listener.error.clone());
             let state = if listeners().any(|(_, listener)| listener.running.is_none()) {
                 InputState::Retrying
