@@ -239,7 +239,8 @@ fn controls(header: &libc::msghdr) -> Meta {
             match (message.cmsg_level, message.cmsg_type) {
                 (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => meta.drops = Some(u32::from_ne_bytes(data.read())),
                 (libc::SOL_UDP, libc::UDP_GRO) => {
-                    meta.segment = usize::try_from(u32::from_ne_bytes(data.read())).ok().filter(|len| *len > 0);
+                    meta.segment =
+                        usize::try_from(u32::from_ne_bytes(data.read())).ok().filter(|len| *len > 0);
                 }
                 _ => {}
             }
