@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     net::{Ipv4Addr, SocketAddr},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, OnceLock},
@@ -105,10 +106,25 @@ impl Proxy {
             "inputs": [],
         });
         merge(&mut all, config);
-        let proxy =
-            Self { folder, config: all, environment: Vec::new(), child: None, api, log: Arc::default() };
+        let proxy = Self::new(folder, all, api);
         proxy.write_config()?;
         Ok(proxy)
+    }
+
+    /// Prepares a run from a file's text as it is; API port and spool come from the environment.
+    pub fn from_text(text: &str) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("bytefreezer-proxy-").tempdir()?;
+        let api = SocketAddr::from((Ipv4Addr::LOCALHOST, crate::free_port()?));
+        let mut proxy = Self::new(folder, Value::Null, api);
+        proxy.env("BYTEFREEZER_PROXY_SERVER_API_HOST", "127.0.0.1");
+        proxy.env("BYTEFREEZER_PROXY_SERVER_API_PORT", &api.port().to_string());
+        proxy.env("BYTEFREEZER_PROXY_SPOOLING_DIRECTORY", &proxy.spool().display().to_string());
+        fs::write(proxy.config_path(), text)?;
+        Ok(proxy)
+    }
+
+    fn new(folder: TempDir, config: Value, api: SocketAddr) -> Self {
+        Self { folder, config, environment: Vec::new(), child: None, api, log: Arc::default() }
     }
 
     /// Sets an environment variable for the next start.
@@ -150,6 +166,8 @@ impl Proxy {
             .arg("--config")
             .arg(self.config_path())
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            // A group of its own: Ctrl-C at the terminal is for the one who started us, who then ends the proxy.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
