@@ -26,6 +26,8 @@ pub mod ids;
 #[cfg(feature = "runtime")]
 pub mod batch;
 #[cfg(feature = "runtime")]
+pub mod cli;
+#[cfg(feature = "runtime")]
 pub mod decode;
 #[cfg(feature = "runtime")]
 pub mod deliver;

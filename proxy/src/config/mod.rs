@@ -1,10 +1,35 @@
 //! One validated [`Config`] from file and environment, and the difference of two.
 //!
 //! ```text
-//! text --load--> Document (as written: optional keys, aliases) --env--> --validate--> Config (typed, defaults in)
+//! text --tree--> Node --env--> Node --legacy--> Node --fit--> Document --validate--> Config
+//!      places        variables      old keys        types,         ids, sums,
+//!                                                   ranges         conflicts
 //! ```
-//! Nothing outside this module sees a `Document`; nothing inside opens a socket.
+//! Every step reports to one list of [`Problem`]s and goes on. Nothing outside this module sees a `Document` except
+//! through its schema; nothing inside opens a socket.
 
+mod diff;
+pub mod document;
+mod env;
+#[cfg(feature = "runtime")]
+mod files;
+mod fit;
+mod legacy;
+mod load;
 mod model;
+mod problems;
+mod reference;
+mod schema;
+mod suggest;
+mod tree;
+mod validate;
 
+pub use diff::Difference;
+pub use env::{PREFIX as ENVIRONMENT_PREFIX, variables as environment_names};
+#[cfg(feature = "runtime")]
+pub use files::missing_files;
+pub use load::{Loaded, load};
 pub use model::*;
+pub use problems::{Origin, Problem, Severity};
+pub use reference::reference;
+pub use schema::json_schema;

@@ -1,0 +1,98 @@
+//! What changed between two configurations, by the names of the file.
+
+use std::{collections::BTreeMap, fmt};
+
+use super::model::{Config, Input};
+use crate::ids::DatasetKey;
+
+/// The difference of two configurations.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// Datasets that are new.
+    pub added: Vec<DatasetKey>,
+    /// Datasets that are gone.
+    pub removed: Vec<DatasetKey>,
+    /// Datasets that are set differently.
+    pub changed: Vec<DatasetKey>,
+    /// Tables of the file that differ and take effect at once.
+    pub sections: Vec<&'static str>,
+    /// Keys that differ and take effect at the next start.
+    pub restart: Vec<&'static str>,
+}
+
+impl Difference {
+    /// From `old` to `new`.
+    pub fn between(old: &Config, new: &Config) -> Self {
+        let by_key = |config: &'_ Config| -> BTreeMap<DatasetKey, Input> {
+            config.inputs.iter().map(|input| (input.key.clone(), input.clone())).collect()
+        };
+        let (before, after) = (by_key(old), by_key(new));
+        let mut difference = Self {
+            added: after.keys().filter(|key| !before.contains_key(key)).cloned().collect(),
+            removed: before.keys().filter(|key| !after.contains_key(key)).cloned().collect(),
+            changed: after
+                .iter()
+                .filter(|(key, input)| before.get(key).is_some_and(|was| was != *input))
+                .map(|(key, _)| key.clone())
+                .collect(),
+            ..Self::default()
+        };
+        for (name, differs) in [
+            ("logging", old.logging != new.logging),
+            ("receiver", old.receiver != new.receiver),
+            ("bearer_token, tenants", old.tokens != new.tokens),
+            ("batching", old.batching != new.batching),
+        ] {
+            if differs {
+                difference.sections.push(name);
+            }
+        }
+        difference.restart = restart_keys(old, new);
+        difference
+    }
+
+    /// Whether nothing differs.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Keys that are read once, at start.
+fn restart_keys(old: &Config, new: &Config) -> Vec<&'static str> {
+    let (server, was) = (&new.server, &old.server);
+    [
+        ("app.name", old.app_name != new.app_name),
+        ("logging.encoding", old.logging.json != new.logging.json),
+        ("server.api_host", was.api_host != server.api_host),
+        ("server.api_port", was.api_port != server.api_port),
+        ("server.health_port", was.health_port != server.health_port),
+        ("server.read_token", was.read_token != server.read_token),
+        ("server.admin_token", was.admin_token != server.admin_token),
+        ("server.tls", was.tls != server.tls),
+        ("spooling", old.spooling != new.spooling),
+        ("limits", old.limits != new.limits),
+    ]
+    .into_iter()
+    .filter_map(|(name, differs)| differs.then_some(name))
+    .collect()
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("nothing changed");
+        }
+        let counts =
+            [("added", self.added.len()), ("removed", self.removed.len()), ("changed", self.changed.len())];
+        let mut parts: Vec<String> = counts
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(word, count)| format!("{count} {} {word}", if count == 1 { "input" } else { "inputs" }))
+            .collect();
+        parts.extend(self.sections.iter().map(|section| format!("{section} changed")));
+        if !self.restart.is_empty() {
+            parts.push(format!("{} after a restart", self.restart.join(", ")));
+        }
+        f.write_str(&parts.join("; "))
+    }
+}

@@ -1,0 +1,220 @@
+//! Environment variables over the file. `BYTEFREEZER_PROXY_` and the key's path with `_` between its parts reach
+//! every key, whether its own name has `_` or not: names are resolved against the known keys, not split.
+
+use super::{
+    legacy,
+    problems::{Origin, Problems},
+    schema::{self, Kind},
+    suggest::nearest,
+    tree::{Member, Node, Value},
+};
+
+/// What every variable's name starts with.
+pub const PREFIX: &str = "BYTEFREEZER_PROXY_";
+
+/// One step of a path.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    Index(usize),
+    Key(String),
+}
+
+/// Lays `variables` over `tree`. An empty value counts as not set.
+pub(super) fn overlay(
+    tree: &mut Node,
+    variables: impl IntoIterator<Item = (String, String)>,
+    problems: &mut Problems,
+) {
+    let mut settings = Vec::new();
+    for (name, value) in variables {
+        let Some(rest) = name.strip_prefix(PREFIX) else { continue };
+        if value.is_empty() || of_kubernetes(rest, &value) {
+            continue;
+        }
+        match resolve(rest, schema::root()).or_else(|| old(rest)) {
+            Some(path) => settings.push((path, name, value)),
+            None => unknown(&name, rest, problems),
+        }
+    }
+    // Indices in order, so that `INPUTS_0` exists before `INPUTS_1`.
+    settings.sort();
+    for (path, name, value) in settings {
+        let origin = Origin::Environment(name.clone());
+        if !set(tree, &path, value, &origin) {
+            problems.locate(&name, origin);
+            problems.error(
+                &name,
+                "names an entry after a gap, or a part of a plain value",
+                "count from 0 without gaps",
+            );
+        }
+    }
+}
+
+/// Variables that Kubernetes sets for a Service called like this program.
+fn of_kubernetes(rest: &str, value: &str) -> bool {
+    let address = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
+    address
+        || rest.ends_with("SERVICE_HOST")
+        || rest.contains("SERVICE_PORT")
+        || rest.split_once("PORT_").is_some_and(|(_, number)| {
+            number.starts_with(|c: char| c.is_ascii_digit())
+                && ["_PROTO", "_PORT", "_ADDR"].iter().any(|end| number.ends_with(end))
+        })
+}
+
+fn old(rest: &str) -> Option<Vec<Step>> {
+    legacy::by_variable(rest).map(|key| key.split('.').map(|part| Step::Key(part.to_owned())).collect())
+}
+
+fn unknown(name: &str, rest: &str, problems: &mut Problems) {
+    let known: Vec<String> = variables();
+    let remedy = nearest(&format!("{PREFIX}{rest}"), known.iter().map(String::as_str))
+        .map_or_else(|| "unset it".to_owned(), |near| format!("did you mean `{near}`?"));
+    problems.locate(name, Origin::Environment(name.to_owned()));
+    problems.warning(name, "names no known key and has no effect", remedy);
+}
+
+/// The names that reach each known key; `0` and `<NAME>` stand for indices and names.
+pub fn variables() -> Vec<String> {
+    let parts = |path: &String| path.replace("[]", "_0").replace("<name>", "<NAME>").replace('.', "_");
+    schema::paths().iter().map(|path| variable(&parts(path))).collect()
+}
+
+fn variable(parts: &str) -> String {
+    format!("{PREFIX}{}", parts.to_ascii_uppercase())
+}
+
+/// What follows `prefix_` in `name`, or nothing when they are equal.
+fn after<'a>(name: &'a str, prefix: &str) -> Option<&'a str> {
+    let head = name.get(..prefix.len())?;
+    if !head.eq_ignore_ascii_case(prefix) {
+        return None;
+    }
+    let rest = name.get(prefix.len()..)?;
+    if rest.is_empty() { Some("") } else { rest.strip_prefix('_').filter(|rest| !rest.is_empty()) }
+}
+
+fn resolve(rest: &str, kind: &Kind) -> Option<Vec<Step>> {
+    if rest.is_empty() {
+        let plain = kind.is_scalar() || matches!(kind, Kind::List(inner) if inner.is_scalar());
+        return plain.then(Vec::new);
+    }
+    match kind {
+        Kind::Table(keys) => keys.iter().find_map(|key| through(rest, &key.name, &key.kind)),
+        Kind::Typed(variants) => through(rest, "type", &Kind::Text).or_else(|| {
+            variants
+                .iter()
+                .flat_map(|variant| &variant.keys)
+                .find_map(|key| through(rest, &key.name, &key.kind))
+        }),
+        Kind::List(inner) => {
+            let (index, below) = rest.split_once('_').unwrap_or((rest, ""));
+            let mut path = vec![Step::Index(index.parse().ok()?)];
+            path.extend(resolve(below, inner)?);
+            Some(path)
+        }
+        Kind::Named(inner) => rest.match_indices('_').find_map(|(at, _)| {
+            let (name, below) = (rest.get(..at)?, rest.get(at + 1..)?);
+            let below = resolve(below, inner).filter(|below| !below.is_empty())?;
+            let mut path = vec![Step::Key(name.to_owned())];
+            path.extend(below);
+            Some(path)
+        }),
+        Kind::Bool | Kind::Integer { .. } | Kind::Text | Kind::Choice(_) => None,
+    }
+}
+
+fn through(rest: &str, name: &str, kind: &Kind) -> Option<Vec<Step>> {
+    let below = after(rest, name)?;
+    let mut path = vec![Step::Key(name.to_owned())];
+    path.extend(resolve(below, kind)?);
+    Some(path)
+}
+
+/// Writes `text` at `path`, making tables and list entries on the way. False when that is not possible.
+fn set(node: &mut Node, path: &[Step], text: String, origin: &Origin) -> bool {
+    let Some((step, rest)) = path.split_first() else {
+        *node = Node { value: Value::Text(text), origin: origin.clone() };
+        return true;
+    };
+    let empty = || Node { value: Value::Null, origin: origin.clone() };
+    match step {
+        Step::Key(key) => {
+            if matches!(node.value, Value::Null) {
+                node.value = Value::Map(Vec::new());
+            }
+            let Value::Map(members) = &mut node.value else { return false };
+            let at = members.iter().position(|m| m.key.eq_ignore_ascii_case(key)).unwrap_or_else(|| {
+                // Variables are written in capitals, ids mostly are not.
+                let shouted = !key.contains(|c: char| c.is_ascii_lowercase());
+                let key = if shouted { key.to_ascii_lowercase() } else { key.clone() };
+                members.push(Member { key, origin: origin.clone(), node: empty() });
+                members.len() - 1
+            });
+            members.get_mut(at).is_some_and(|member| set(&mut member.node, rest, text, origin))
+        }
+        Step::Index(index) => {
+            if matches!(node.value, Value::Null) {
+                node.value = Value::List(Vec::new());
+            }
+            let Value::List(items) = &mut node.value else { return false };
+            if *index == items.len() {
+                items.push(empty());
+            }
+            items.get_mut(*index).is_some_and(|item| set(item, rest, text, origin))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn w40_h53_a_variable_reaches_every_known_key() {
+        let scalar = |path: &str| resolve(path.strip_prefix(PREFIX).unwrap(), schema::root()).is_some();
+        let mut reached = 0;
+        for (path, name) in schema::paths().iter().zip(variables()) {
+            let leaf = !schema::paths().iter().any(|other| {
+                other.starts_with(&format!("{path}."))
+                    || other.starts_with(&format!("{path}["))
+                    || other.starts_with(&format!("{path}.<"))
+            });
+            if leaf {
+                assert!(scalar(&name.replace("<NAME>", "ACME")), "{path} is not reached by {name}");
+                reached += 1;
+            }
+        }
+        assert!(reached > 80, "{reached}");
+    }
+
+    #[test]
+    fn names_with_underscores_are_told_apart() {
+        let path = |name| resolve(name, schema::root());
+        let key = |name: &str| Step::Key(name.to_owned());
+        assert_eq!(
+            path("TENANTS_MY_CO_BEARER_TOKEN_FILE"),
+            Some(vec![key("tenants"), key("MY_CO"), key("bearer_token_file")])
+        );
+        assert_eq!(path("INPUTS_12_TYPE"), Some(vec![key("inputs"), Step::Index(12), key("type")]));
+        assert_eq!(path("SERVER"), None);
+        assert_eq!(path("SERVER_"), None);
+    }
+
+    #[test]
+    fn what_kubernetes_sets_for_a_service_of_this_name_is_no_setting() {
+        for (name, value) in [
+            ("SERVICE_HOST", "10.0.0.1"),
+            ("SERVICE_PORT_SYSLOG_UDP", "514"),
+            ("PORT", "tcp://10.0.0.1:8008"),
+            ("PORT_514_UDP_ADDR", "10.0.0.1"),
+            ("SERVER_API_PORT", "tcp://10.0.0.1:8008"),
+            ("PORT_514_UDP", "udp://10.0.0.1:514"),
+        ] {
+            assert!(of_kubernetes(name, value), "{name}");
+        }
+        assert!(!of_kubernetes("SERVER_API_PORT", "8008"));
+        assert!(!of_kubernetes("INPUTS_0_CONFIG_PORT", "514"));
+    }
+}

@@ -1,0 +1,100 @@
+//! From text and variables to a [`Config`] with everything that was found on the way.
+
+use serde_json::Value as Json;
+
+use super::{
+    Config, Origin, Problem, Severity, document::Document, env, fit, legacy, problems::Problems, tree,
+    validate::validate,
+};
+
+/// The outcome of reading a configuration.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What runs: everything but the inputs with errors. `None` when something beyond single inputs is wrong.
+    pub config: Option<Config>,
+    /// Everything found, in the order of the file.
+    pub problems: Vec<Problem>,
+    /// The file with all defaults filled in and all secrets masked.
+    pub effective: Json,
+    /// Entries under `inputs`, with those that were left out.
+    pub inputs_written: usize,
+}
+
+impl Loaded {
+    /// Whether anything does not run as written.
+    pub fn has_errors(&self) -> bool {
+        self.problems.iter().any(|problem| problem.severity == Severity::Error)
+    }
+
+    /// The configuration, unless nothing useful is left: no input although some were written.
+    pub fn usable(self) -> Result<(Config, Vec<Problem>, Json), Vec<Problem>> {
+        match self.config {
+            Some(config)
+                if self.inputs_written == 0
+                    || !config.inputs.is_empty()
+                    || !failed_inputs(&self.problems) =>
+            {
+                Ok((config, self.problems, self.effective))
+            }
+            _ => Err(self.problems),
+        }
+    }
+}
+
+fn failed_inputs(problems: &[Problem]) -> bool {
+    problems.iter().any(|problem| problem.severity == Severity::Error && problem.input().is_some())
+}
+
+/// Reads `text`, which `file` names, under `variables`.
+pub fn load(file: &str, text: &str, variables: impl IntoIterator<Item = (String, String)>) -> Loaded {
+    let mut problems = Problems::new(file);
+    let mut tree = match tree::parse(&problems.file(), text) {
+        Ok(tree) => tree,
+        Err(error) => {
+            let origin = Origin::File { file: problems.file(), line: error.line, column: error.column };
+            problems.locate("", origin);
+            problems.error("", error.message, "correct the YAML");
+            return Loaded {
+                config: None,
+                problems: problems.into_sorted(),
+                effective: Json::Null,
+                inputs_written: 0,
+            };
+        }
+    };
+    env::overlay(&mut tree, variables, &mut problems);
+    legacy::settle(&mut tree, &mut problems);
+    let fitted = fit::fit(&tree, &mut problems);
+    let document: Document = match serde_json::from_value(fitted.json) {
+        Ok(document) => document,
+        Err(error) => {
+            problems.error("", format!("cannot be read: {error}"), "correct the file");
+            Document::default()
+        }
+    };
+    let effective = masked(serde_json::to_value(&document).unwrap_or_default());
+    let config = validate(document, &fitted.inputs, &mut problems);
+    Loaded { config, problems: problems.into_sorted(), effective, inputs_written: fitted.written }
+}
+
+/// Every secret by the pattern of its name; paths of secret files are no secrets.
+fn masked(mut json: Json) -> Json {
+    fn walk(json: &mut Json) {
+        match json {
+            Json::Object(members) => {
+                for (name, value) in members {
+                    let secret =
+                        ["token", "password", "secret", "key"].iter().any(|word| name.ends_with(word));
+                    match value {
+                        Json::String(text) if secret && !text.is_empty() => *value = "********".into(),
+                        other => walk(other),
+                    }
+                }
+            }
+            Json::Array(items) => items.iter_mut().for_each(walk),
+            _ => {}
+        }
+    }
+    walk(&mut json);
+    json
+}

@@ -1,0 +1,171 @@
+//! What is wrong with a configuration, where, and how to mend it. All of it, never only the first.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing, nothing to do.
+    Notice,
+    /// Runs, but not as written.
+    Warning,
+    /// What it concerns does not run: one input, or the whole file.
+    Error,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Notice => "notice",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        })
+    }
+}
+
+/// Where a value was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// In the file, line and column from 1.
+    File {
+        /// Name as it was given.
+        file: Arc<str>,
+        /// Line from 1; 0 when unknown.
+        line: u64,
+        /// Column from 1; 0 when unknown.
+        column: u64,
+    },
+    /// In an environment variable.
+    Environment(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { file, line: 0, .. } => f.write_str(file),
+            Self::File { file, line, column } => write!(f, "{file}:{line}:{column}"),
+            Self::Environment(name) => f.write_str(name),
+        }
+    }
+}
+
+impl serde::Serialize for Origin {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Problem {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Where it was written.
+    pub origin: Origin,
+    /// Path of the key, such as `inputs[0].config.port`; empty for the file as a whole.
+    pub key: String,
+    /// What is wrong.
+    pub what: String,
+    /// What to write instead.
+    pub remedy: String,
+}
+
+impl Problem {
+    /// Index of the input it concerns, when it concerns only one.
+    pub fn input(&self) -> Option<usize> {
+        self.key.strip_prefix("inputs[")?.split_once(']')?.0.parse().ok()
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: ", self.origin, self.severity)?;
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.what)?;
+        if !self.remedy.is_empty() {
+            write!(f, "; {}", self.remedy)?;
+        }
+        Ok(())
+    }
+}
+
+/// Collects findings and knows where each key was written.
+#[derive(Debug)]
+pub(super) struct Problems {
+    found: Vec<Problem>,
+    origins: BTreeMap<String, Origin>,
+    file: Arc<str>,
+}
+
+impl Problems {
+    pub fn new(file: &str) -> Self {
+        Self { found: Vec::new(), origins: BTreeMap::new(), file: file.into() }
+    }
+
+    /// Name of the file.
+    pub fn file(&self) -> Arc<str> {
+        Arc::clone(&self.file)
+    }
+
+    /// Remembers where `key` was written.
+    pub fn locate(&mut self, key: &str, origin: Origin) {
+        self.origins.insert(key.to_owned(), origin);
+    }
+
+    /// Where `key`, or the nearest key around it, was written.
+    pub fn origin(&self, key: &str) -> Origin {
+        let mut at = key;
+        loop {
+            if let Some(origin) = self.origins.get(at) {
+                return origin.clone();
+            }
+            match at.rfind(['.', '[']) {
+                Some(end) => at = at.get(..end).unwrap_or_default(),
+                None => return Origin::File { file: self.file(), line: 0, column: 0 },
+            }
+        }
+    }
+
+    /// An error at `key`. A key has one: the first is the cause of the others.
+    pub fn error(&mut self, key: &str, what: impl Into<String>, remedy: impl Into<String>) {
+        if !self.found.iter().any(|p| p.severity == Severity::Error && p.key == key) {
+            self.push(Severity::Error, key, what.into(), remedy.into());
+        }
+    }
+
+    pub fn warning(&mut self, key: &str, what: impl Into<String>, remedy: impl Into<String>) {
+        self.push(Severity::Warning, key, what.into(), remedy.into());
+    }
+
+    pub fn notice(&mut self, key: &str, what: impl Into<String>, remedy: impl Into<String>) {
+        self.push(Severity::Notice, key, what.into(), remedy.into());
+    }
+
+    /// A finding of any severity.
+    pub fn push(&mut self, severity: Severity, key: &str, what: String, remedy: String) {
+        let origin = self.origin(key);
+        self.found.push(Problem { severity, origin, key: key.to_owned(), what, remedy });
+    }
+
+    /// Whether this input has an error of its own.
+    pub fn input_failed(&self, index: usize) -> bool {
+        self.found.iter().any(|p| p.severity == Severity::Error && p.input() == Some(index))
+    }
+
+    /// Whether anything beyond single inputs is wrong.
+    pub fn file_failed(&self) -> bool {
+        self.found.iter().any(|p| p.severity == Severity::Error && p.input().is_none())
+    }
+
+    /// The findings in the order of the file.
+    pub fn into_sorted(mut self) -> Vec<Problem> {
+        self.found.sort_by_key(|p| match &p.origin {
+            Origin::File { line, column, .. } => (0, *line, *column),
+            Origin::Environment(_) => (1, 0, 0),
+        });
+        self.found
+    }
+}

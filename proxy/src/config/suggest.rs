@@ -1,0 +1,26 @@
+//! The known word that was probably meant.
+
+/// The candidate nearest to `word`, when one is near enough to be what was meant.
+pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_ascii_lowercase();
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&word, &candidate.to_ascii_lowercase()), candidate))
+        .filter(|(distance, candidate)| *distance <= (candidate.len().max(word.len()) / 3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn a_slip_is_recognised_and_a_stranger_is_not() {
+        let known = ["base_url", "timeout_seconds", "port"];
+        assert_eq!(nearest("base_ulr", known), Some("base_url"));
+        assert_eq!(nearest("Timeout_Second", known), Some("timeout_seconds"));
+        assert_eq!(nearest("prot", known), Some("port"));
+        assert_eq!(nearest("organization", known), None);
+    }
+}
