@@ -107,10 +107,11 @@ fn check(file: &std::path::Path, limit: Severity) -> ExitCode {
         }
     };
     let mut loaded = config::load(&file.display().to_string(), &text, environment());
-    if let Some(config) = &loaded.config {
-        loaded.problems.extend(config::missing_files(config));
+    loaded.look_for_files();
+    let mut page = String::new();
+    for problem in &loaded.problems {
+        let _ = writeln!(page, "{problem}");
     }
-    let mut page: String = loaded.problems.iter().map(|problem| format!("{problem}\n")).collect();
     let count = |severity| loaded.problems.iter().filter(|problem| problem.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     let verdict = if errors == 0 { "configuration is valid" } else { "configuration is not valid" };

@@ -3,7 +3,11 @@
 use serde_json::Value as Json;
 
 use super::{
-    Config, Origin, Problem, Severity, document::Document, env, fit, legacy, problems::Problems, tree,
+    Config, Origin, Problem, Severity,
+    document::Document,
+    env, fit, legacy,
+    problems::{Origins, Problems},
+    tree,
     validate::validate,
 };
 
@@ -18,6 +22,12 @@ pub struct Loaded {
     pub effective: Json,
     /// Entries under `inputs`, with those that were left out.
     pub inputs_written: usize,
+    /// Where each key was written.
+    #[cfg_attr(not(feature = "runtime"), allow(dead_code))]
+    pub(super) origins: Origins,
+    /// The inputs' places in the file.
+    #[cfg_attr(not(feature = "runtime"), allow(dead_code))]
+    pub(super) indices: Vec<usize>,
 }
 
 impl Loaded {
@@ -54,12 +64,9 @@ pub fn load(file: &str, text: &str, variables: impl IntoIterator<Item = (String,
             let origin = Origin::File { file: problems.file(), line: error.line, column: error.column };
             problems.locate("", origin);
             problems.error("", error.message, "correct the YAML");
-            return Loaded {
-                config: None,
-                problems: problems.into_sorted(),
-                effective: Json::Null,
-                inputs_written: 0,
-            };
+            let (problems, origins) = problems.into_sorted();
+            let (effective, indices) = (Json::Null, Vec::new());
+            return Loaded { config: None, problems, effective, inputs_written: 0, origins, indices };
         }
     };
     env::overlay(&mut tree, variables, &mut problems);
@@ -74,7 +81,8 @@ pub fn load(file: &str, text: &str, variables: impl IntoIterator<Item = (String,
     };
     let effective = masked(serde_json::to_value(&document).unwrap_or_default());
     let config = validate(document, &fitted.inputs, &mut problems);
-    Loaded { config, problems: problems.into_sorted(), effective, inputs_written: fitted.written }
+    let (problems, origins) = problems.into_sorted();
+    Loaded { config, problems, effective, inputs_written: fitted.written, origins, indices: fitted.inputs }
 }
 
 /// Every secret by the pattern of its name; paths of secret files are no secrets.

@@ -26,8 +26,6 @@ mod validate;
 
 pub use diff::Difference;
 pub use env::{PREFIX as ENVIRONMENT_PREFIX, variables as environment_names};
-#[cfg(feature = "runtime")]
-pub use files::missing_files;
 pub use load::{Loaded, load};
 pub use model::*;
 pub use problems::{Origin, Problem, Severity};

@@ -92,41 +92,54 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Collects findings and knows where each key was written.
+/// Where each key was written.
 #[derive(Debug)]
-pub(super) struct Problems {
-    found: Vec<Problem>,
-    origins: BTreeMap<String, Origin>,
+pub(super) struct Origins {
+    written: BTreeMap<String, Origin>,
     file: Arc<str>,
 }
 
-impl Problems {
-    pub fn new(file: &str) -> Self {
-        Self { found: Vec::new(), origins: BTreeMap::new(), file: file.into() }
-    }
-
-    /// Name of the file.
-    pub fn file(&self) -> Arc<str> {
-        Arc::clone(&self.file)
-    }
-
-    /// Remembers where `key` was written.
-    pub fn locate(&mut self, key: &str, origin: Origin) {
-        self.origins.insert(key.to_owned(), origin);
-    }
-
+impl Origins {
     /// Where `key`, or the nearest key around it, was written.
-    pub fn origin(&self, key: &str) -> Origin {
+    pub fn of(&self, key: &str) -> Origin {
         let mut at = key;
         loop {
-            if let Some(origin) = self.origins.get(at) {
+            if let Some(origin) = self.written.get(at) {
                 return origin.clone();
             }
             match at.rfind(['.', '[']) {
                 Some(end) => at = at.get(..end).unwrap_or_default(),
-                None => return Origin::File { file: self.file(), line: 0, column: 0 },
+                None => return Origin::File { file: Arc::clone(&self.file), line: 0, column: 0 },
             }
         }
+    }
+}
+
+/// Collects findings.
+#[derive(Debug)]
+pub(super) struct Problems {
+    found: Vec<Problem>,
+    origins: Origins,
+}
+
+impl Problems {
+    pub fn new(file: &str) -> Self {
+        Self { found: Vec::new(), origins: Origins { written: BTreeMap::new(), file: file.into() } }
+    }
+
+    /// Name of the file.
+    pub fn file(&self) -> Arc<str> {
+        Arc::clone(&self.origins.file)
+    }
+
+    /// Remembers where `key` was written.
+    pub fn locate(&mut self, key: &str, origin: Origin) {
+        self.origins.written.insert(key.to_owned(), origin);
+    }
+
+    /// Where `key`, or the nearest key around it, was written.
+    pub fn origin(&self, key: &str) -> Origin {
+        self.origins.of(key)
     }
 
     /// An error at `key`. A key has one: the first is the cause of the others.
@@ -160,12 +173,12 @@ impl Problems {
         self.found.iter().any(|p| p.severity == Severity::Error && p.input().is_none())
     }
 
-    /// The findings in the order of the file.
-    pub fn into_sorted(mut self) -> Vec<Problem> {
+    /// The findings in the order of the file, and where everything was written.
+    pub fn into_sorted(mut self) -> (Vec<Problem>, Origins) {
         self.found.sort_by_key(|p| match &p.origin {
             Origin::File { line, column, .. } => (0, *line, *column),
             Origin::Environment(_) => (1, 0, 0),
         });
-        self.found
+        (self.found, self.origins)
     }
 }
