@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Http,
+    Http, Store,
     pace::{Pace, Paced, Phase},
     request,
 };
@@ -34,7 +34,7 @@ const LINGER_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Serves requests until the peer, a time limit or `stop` ends the connection. With `stop` a request that is in
 /// flight is finished.
-pub async fn serve(http: Arc<Http>, connection: Connection, stop: CancellationToken) {
+pub async fn serve<S: Store>(http: Arc<Http<S>>, connection: Connection, stop: CancellationToken) {
     let paths = http.paths.load_full();
     let _open = Open::new(paths.first());
     let pace = Arc::new(Pace::new(paths.timeouts()));
@@ -66,12 +66,28 @@ pub async fn serve(http: Arc<Http>, connection: Connection, stop: CancellationTo
             }
         }
     };
-    let unread = pace.unread() || ended.is_err_and(|error| error.is_parse());
-    close(served.into_parts().io.into_inner().into_inner(), unread).await;
+    let malformed = ended.as_ref().is_err_and(hyper::Error::is_parse);
+    if let Err(error) = ended {
+        failed(&http, &error);
+    }
+    close(served.into_parts().io.into_inner().into_inner(), pace.unread() || malformed).await;
+}
+
+/// What hyper answered by itself, 400 or 431, or could not answer because the header broke off. A connection that
+/// breaks off elsewhere is counted with its request, or is none.
+fn failed<S: Store>(http: &Http<S>, error: &hyper::Error) {
+    let cause = if error.is_parse_too_large() {
+        Refusal::Oversize
+    } else if error.is_parse() || error.is_incomplete_message() {
+        Refusal::Malformed
+    } else {
+        return;
+    };
+    http.paths.load().first().refuse(cause, 1);
 }
 
 /// Silence between requests is nothing to count.
-fn timed_out(http: &Http, pace: &Pace) {
+fn timed_out<S: Store>(http: &Http<S>, pace: &Pace) {
     if pace.phase() != Phase::Waiting {
         http.paths.load().first().refuse(Refusal::Timeout, 1);
     }

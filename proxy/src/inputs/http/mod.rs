@@ -17,6 +17,10 @@ use super::{
     InputContext, Refusal, Route,
     accept::{Connection, Serve},
 };
+use crate::{
+    batch::{Chunk, Class},
+    spool::{Refused, SpoolHandle},
+};
 
 mod answer;
 mod auth;
@@ -30,17 +34,44 @@ mod table;
 
 use table::Paths;
 
+/// What requests need of the spool.
+pub trait Store: Clone + Send + Sync + 'static {
+    /// Whether acknowledged data would be taken now.
+    fn has_room(&self) -> bool;
+    /// Returns once all chunks are synced.
+    fn commit(&self, chunks: Vec<Chunk>) -> impl Future<Output = Result<(), Refused>> + Send;
+}
+
+impl Store for SpoolHandle {
+    fn has_room(&self) -> bool {
+        Self::has_room(self, Class::Acknowledged)
+    }
+
+    fn commit(&self, chunks: Vec<Chunk>) -> impl Future<Output = Result<(), Refused>> + Send {
+        Self::commit(self, chunks)
+    }
+}
+
 /// What an HTTP listener does with its connections.
 #[derive(Debug)]
-pub struct Http {
+pub struct Http<S = SpoolHandle> {
     ctx: InputContext,
+    store: S,
     paths: ArcSwap<Paths>,
 }
 
 impl Http {
     /// Serves `routes`, the datasets of one listener.
     pub fn new(ctx: InputContext, routes: &[Arc<Route>]) -> Self {
-        Self { ctx, paths: ArcSwap::from_pointee(Paths::new(routes)) }
+        let store = ctx.spool.clone();
+        Self::with_store(ctx, store, routes)
+    }
+}
+
+impl<S: Store> Http<S> {
+    /// The same over another store than the context's spool.
+    pub fn with_store(ctx: InputContext, store: S, routes: &[Arc<Route>]) -> Self {
+        Self { ctx, store, paths: ArcSwap::from_pointee(Paths::new(routes)) }
     }
 
     /// Swaps the datasets. Requests that are being read go on with the old ones.
@@ -49,7 +80,7 @@ impl Http {
     }
 }
 
-impl Serve for Http {
+impl<S: Store> Serve for Http<S> {
     /// Everybody: `/health` is for all, and a request is told 403.
     fn admits(&self, _peer: IpAddr) -> bool {
         true

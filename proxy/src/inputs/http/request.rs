@@ -1,6 +1,9 @@
 //! One request, from its header to its answer.
 
-use std::{net::IpAddr, sync::atomic::Ordering::Relaxed};
+use std::{
+    net::IpAddr,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -13,7 +16,7 @@ use tokio::{task::yield_now, time::timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Http,
+    Http, Store,
     answer::Answer,
     auth::Denied,
     encoding::{Encoding, InflateError, Inflater},
@@ -22,15 +25,11 @@ use super::{
     pace::Pace,
     table::{Found, HEALTH, HttpRoute},
 };
-use crate::{
-    batch::Class,
-    inputs::{InputContext, Refusal},
-    spool::Refused,
-};
+use crate::inputs::Refusal;
 
 /// Answers a request. Whatever the answer is, it is counted.
-pub async fn handle(
-    http: &Http,
+pub async fn handle<S: Store>(
+    http: &Http<S>,
     pace: &Pace,
     stop: &CancellationToken,
     peer: IpAddr,
@@ -63,8 +62,8 @@ pub async fn handle(
     response
 }
 
-fn health(
-    http: &Http,
+fn health<S: Store>(
+    http: &Http<S>,
     stop: &CancellationToken,
     method: &Method,
     paths: &super::Paths,
@@ -76,7 +75,7 @@ fn health(
     }
     let problem = if stop.is_cancelled() {
         Some("the proxy is stopping")
-    } else if !http.ctx.spool.has_room(Class::Acknowledged) {
+    } else if !http.store.has_room() {
         Some("the spool is full")
     } else {
         None
@@ -85,15 +84,15 @@ fn health(
 }
 
 /// A request for one dataset.
-struct Exchange<'a> {
-    http: &'a Http,
+struct Exchange<'a, S> {
+    http: &'a Http<S>,
     pace: &'a Pace,
     route: &'a HttpRoute,
     peer: IpAddr,
     deadline: tokio::time::Instant,
 }
 
-impl Exchange<'_> {
+impl<S: Store> Exchange<'_, S> {
     /// The answer, and whether it was found before the body was read.
     async fn run(
         self,
@@ -159,7 +158,7 @@ impl Exchange<'_> {
         if stop.is_cancelled() {
             return Err(Answer::Stopping);
         }
-        if !self.http.ctx.spool.has_room(Class::Acknowledged) {
+        if !self.http.store.has_room() {
             return Err(Answer::Full);
         }
         Ok(encoding)
@@ -216,24 +215,28 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    /// Hands the lines over and waits until they are synced.
+    /// Hands the lines over and waits until they are synced. A task of its own does it, so that the books are right
+    /// also when the peer goes away meanwhile.
     async fn store(&self, lines: Lines<'_>) -> (Answer, u64) {
         let (chunks, count) = lines.into_chunks();
         if chunks.is_empty() {
             return (Answer::Ok, 0);
         }
-        let ctx: &InputContext = &self.http.ctx;
-        ctx.ledger.accept(count);
-        let committed: Result<(), Refused> = ctx.spool.commit(chunks).await;
-        match committed {
-            Ok(()) => {
-                self.route.route.stats.lines.fetch_add(count, Relaxed);
-                (Answer::Ok, count)
+        let (store, ledger) = (self.http.store.clone(), Arc::clone(&self.http.ctx.ledger));
+        let stats = Arc::clone(&self.route.route.stats);
+        let settled = tokio::spawn(async move {
+            ledger.accept(count);
+            let committed = store.commit(chunks).await;
+            match committed {
+                Ok(()) => _ = stats.lines.fetch_add(count, Relaxed),
+                Err(_) => ledger.unaccept(count),
             }
-            Err(refused) => {
-                ctx.ledger.unaccept(count);
-                (refused.into(), 0)
-            }
+            committed
+        });
+        match settled.await {
+            Ok(Ok(())) => (Answer::Ok, count),
+            Ok(Err(refused)) => (refused.into(), 0),
+            Err(_) => (Answer::Unwritable, 0),
         }
     }
 }
