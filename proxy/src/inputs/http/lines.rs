@@ -33,7 +33,7 @@ pub struct Lines<'a> {
     buffer: LineBuffer,
     carry: Vec<u8>,
     chunks: Vec<Chunk>,
-    lines: usize,
+    count: usize,
     /// Of the buffer and `carry`.
     memory: Reservation,
     reserved: usize,
@@ -52,7 +52,7 @@ impl<'a> Lines<'a> {
             buffer: LineBuffer::new(route.route.stream.clone()),
             carry: Vec::new(),
             chunks: Vec::new(),
-            lines: 0,
+            count: 0,
             memory: Reservation::default(),
             reserved: 0,
             chunked: 0,
@@ -101,7 +101,7 @@ impl<'a> Lines<'a> {
 
     /// Everything, in order, with the number of lines.
     pub fn into_chunks(self) -> (Vec<Chunk>, u64) {
-        (self.chunks, self.lines as u64)
+        (self.chunks, self.count as u64)
     }
 
     fn flush_carry(&mut self) -> Result<(), Answer> {
@@ -123,8 +123,8 @@ impl<'a> Lines<'a> {
     fn decode(&mut self, piece: &[u8]) -> Result<(), Answer> {
         let added = text::push_lines(piece, &self.route.rules, self.source, &self.now, self.buffer.out());
         self.buffer.added(added, &self.now);
-        self.lines += added as usize;
-        if self.lines > self.route.source.max_lines_per_request {
+        self.count += added as usize;
+        if self.count > self.route.source.max_lines_per_request {
             return Err(Answer::TooManyLines(self.route.source.max_lines_per_request));
         }
         self.reserve()?;

@@ -173,7 +173,7 @@ impl<S: Store> Exchange<'_, S> {
     ) -> Result<(), Answer> {
         let source = &self.route.source;
         let mut inflater = Inflater::new(encoding, source.max_payload_size, source.max_compression_ratio)?;
-        let mut inflated = Vec::new();
+        let mut text = Vec::new();
         while !body.is_end_stream() {
             let frame = match timeout_at(self.deadline, body.frame()).await {
                 Err(_) => return Err(Answer::Timeout),
@@ -192,11 +192,11 @@ impl<S: Store> Exchange<'_, S> {
             };
             let mut rest = &data[..];
             loop {
-                rest = inflater.step(rest, &mut inflated)?;
-                if rest.is_empty() && inflated.is_empty() {
+                rest = inflater.step(rest, &mut text)?;
+                if rest.is_empty() && text.is_empty() {
                     break;
                 }
-                self.feed(lines, &inflated, false).await?;
+                self.feed(lines, &text, false).await?;
             }
         }
         if let Some(inflater) = inflater {

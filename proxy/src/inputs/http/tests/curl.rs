@@ -30,7 +30,7 @@ fn said(output: &Output) -> String {
 async fn plain_chunked_and_compressed_uploads() {
     let running = start(vec![input("web", |_, http| http.max_lines_per_request = 1_000_000)]);
     let url = format!("http://{}/webhook", running.address);
-    let lines: String = (0..30_000).map(|n| format!("line {n}\n")).collect();
+    let lines = (0..30_000).map(|n| format!("line {n}\n")).collect::<Vec<_>>().concat();
     assert_eq!(said(&curl(&["--data-binary", "@-", &url], lines.as_bytes()).await), "OK200");
     let streamed = curl(&["-X", "POST", "-T", "-", &url], lines.as_bytes()).await;
     assert_eq!(said(&streamed), "OK200");

@@ -90,8 +90,8 @@ async fn requests_follow_each_other_on_one_connection_also_unasked() {
     for _ in 0..50 {
         assert_eq!(client.reply().await.unwrap().status, 200);
     }
-    let expected: String =
-        (0..5).map(|i| format!("k{i}\n")).chain((0..50).map(|i| format!("p{i}\n"))).collect();
+    let single = (0..5).map(|index| format!("k{index}\n"));
+    let expected = single.chain((0..50).map(|index| format!("p{index}\n"))).collect::<Vec<_>>().concat();
     assert_eq!(running.store.stored("web"), expected);
     client.send(post("/webhook", "Connection: close\r\n", "x")).await;
     assert_eq!(client.reply().await.unwrap().status, 200);

@@ -83,7 +83,7 @@ impl Store for Fake {
                 }
             };
             assert_eq!(chunk.raw_len as usize, raw.len());
-            assert_eq!(chunk.lines as usize, raw.iter().filter(|byte| **byte == b'\n').count());
+            assert_eq!(chunk.lines as usize, memchr::memchr_iter(b'\n', &raw).count());
             assert_eq!(chunk.stream.key.class, Class::Acknowledged);
             self.0.text.lock().push((chunk.stream.key.dataset.dataset.to_string(), raw));
         }
