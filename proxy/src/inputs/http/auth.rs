@@ -4,6 +4,7 @@
 //! a mistake of the server's side never opens an input.
 
 use std::{
+    fmt,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -27,18 +28,22 @@ pub enum Denied {
     NoToken,
 }
 
-/// The token that requests must show.
-#[derive(Debug)]
+/// The token that requests must show. Never printed.
 pub struct Token {
     secret: Secret,
     known: Mutex<Known>,
     log: Throttle,
 }
 
-#[derive(Debug)]
 struct Known {
     value: Option<Arc<str>>,
     read: Option<Instant>,
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Token").field(&self.secret).finish()
+    }
 }
 
 impl Token {
@@ -123,6 +128,7 @@ mod tests {
             assert_eq!(token.check(&headers(bad)), Err(Denied::Unauthorized), "{bad}");
         }
         assert_eq!(token.check(&HeaderMap::new()), Err(Denied::Unauthorized));
+        assert!(!format!("{token:?}").contains("secret"));
     }
 
     #[test]

@@ -143,6 +143,12 @@ impl Inflater {
         input.get(consumed..).ok_or(InflateError::Corrupt)
     }
 
+    /// Bytes that the decompression holds by now.
+    pub fn window(&self) -> usize {
+        let most = if matches!(self.state, State::Zstd(_)) { 1 << ZSTD_WINDOW_LOG } else { 32 * 1024 };
+        usize::try_from(self.written).map_or(most, |written| written.min(most))
+    }
+
     /// Whether the body may end here.
     pub fn finish(&self) -> Result<(), InflateError> {
         if self.complete { Ok(()) } else { Err(InflateError::Corrupt) }

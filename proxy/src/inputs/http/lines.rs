@@ -5,11 +5,10 @@
 
 use std::{cell::RefCell, net::IpAddr};
 
-use super::{answer::Answer, table::HttpRoute};
+use super::{Shared, answer::Answer, table::HttpRoute};
 use crate::{
     batch::{Chunk, LineBuffer, MAX_LINE, MEMBER_MIN, Reservation},
     decode::{ReceiveTime, text},
-    inputs::InputContext,
     spool::member::Compressor,
 };
 
@@ -27,14 +26,16 @@ thread_local! {
 #[derive(Debug)]
 pub struct Lines<'a> {
     route: &'a HttpRoute,
-    ctx: &'a InputContext,
+    shared: &'a Shared,
     source: IpAddr,
     now: ReceiveTime,
     buffer: LineBuffer,
     carry: Vec<u8>,
     chunks: Vec<Chunk>,
     count: usize,
-    /// Of the buffer and `carry`.
+    /// Bytes held elsewhere for this request.
+    besides: usize,
+    /// Of the buffer, `carry` and `besides`.
     memory: Reservation,
     reserved: usize,
     /// Of the chunks.
@@ -43,16 +44,17 @@ pub struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     /// For one request that arrived now.
-    pub fn new(route: &'a HttpRoute, ctx: &'a InputContext, source: IpAddr) -> Self {
+    pub fn new(route: &'a HttpRoute, shared: &'a Shared, source: IpAddr) -> Self {
         Self {
             route,
-            ctx,
+            shared,
             source,
             now: ReceiveTime::now(),
             buffer: LineBuffer::new(route.route.stream.clone()),
             carry: Vec::new(),
             chunks: Vec::new(),
             count: 0,
+            besides: 0,
             memory: Reservation::default(),
             reserved: 0,
             chunked: 0,
@@ -62,6 +64,11 @@ impl<'a> Lines<'a> {
     /// When the request arrived.
     pub fn now(&self) -> &ReceiveTime {
         &self.now
+    }
+
+    /// So many bytes are held elsewhere for this request; they count from the next [`Self::feed`] on.
+    pub fn besides(&mut self, bytes: usize) {
+        self.besides = bytes;
     }
 
     /// Chunks that are ready.
@@ -137,16 +144,16 @@ impl<'a> Lines<'a> {
     /// The budget covers what is held, or the request is refused. One that needs more than the whole budget would
     /// never succeed.
     fn reserve(&mut self) -> Result<(), Answer> {
-        let held = self.buffer.len() + self.carry.len();
+        let held = self.buffer.len() + self.carry.len() + self.besides;
         if held <= self.reserved {
             return Ok(());
         }
         let step = if held < RESERVE_STEP { 1024 } else { RESERVE_STEP };
         let missing = (held - self.reserved).next_multiple_of(step);
-        if (self.chunked + self.reserved + missing) as u64 > self.ctx.memory.total() {
+        if (self.chunked + self.reserved + missing) as u64 > self.shared.memory.total() {
             return Err(Answer::TooLarge);
         }
-        self.memory.merge(self.ctx.memory.try_reserve(missing).ok_or(Answer::Memory)?);
+        self.memory.merge(self.shared.memory.try_reserve(missing).ok_or(Answer::Memory)?);
         self.reserved += missing;
         Ok(())
     }
@@ -154,10 +161,10 @@ impl<'a> Lines<'a> {
     fn cut(&mut self) {
         let batching = &self.route.route.stream.batching;
         if self.buffer.len() >= MEMBER_MIN {
-            let fill = self.ctx.memory.used() as f32 / self.ctx.memory.total() as f32;
-            self.ctx.level.observe(fill);
+            let fill = self.shared.memory.used() as f32 / self.shared.memory.total() as f32;
+            self.shared.level.observe(fill);
         }
-        let level = self.ctx.level.of(batching);
+        let level = self.shared.level.of(batching);
         let memory = std::mem::take(&mut self.memory);
         self.chunked += std::mem::take(&mut self.reserved);
         let chunk = COMPRESSOR.with_borrow_mut(|compressor| self.buffer.take(level, compressor, memory));

@@ -14,11 +14,12 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    InputContext, Refusal, Route,
+    InputContext, Refusal, Route, Senders,
     accept::{Connection, Serve},
 };
 use crate::{
-    batch::{Chunk, Class},
+    batch::{Chunk, Class, Level, MemoryBudget},
+    ledger::Ledger,
     spool::{Refused, SpoolHandle},
 };
 
@@ -52,10 +53,19 @@ impl Store for SpoolHandle {
     }
 }
 
+/// What requests need beside the store.
+#[derive(Debug)]
+struct Shared {
+    memory: MemoryBudget,
+    level: Arc<Level>,
+    ledger: Arc<Ledger>,
+    senders: Arc<Senders>,
+}
+
 /// What an HTTP listener does with its connections.
 #[derive(Debug)]
 pub struct Http<S = SpoolHandle> {
-    ctx: InputContext,
+    shared: Shared,
     store: S,
     paths: ArcSwap<Paths>,
 }
@@ -63,15 +73,14 @@ pub struct Http<S = SpoolHandle> {
 impl Http {
     /// Serves `routes`, the datasets of one listener.
     pub fn new(ctx: InputContext, routes: &[Arc<Route>]) -> Self {
-        let store = ctx.spool.clone();
-        Self::with_store(ctx, store, routes)
+        let InputContext { spool, memory, level, ledger, senders, .. } = ctx;
+        Self::with_store(Shared { memory, level, ledger, senders }, spool, routes)
     }
 }
 
 impl<S: Store> Http<S> {
-    /// The same over another store than the context's spool.
-    pub fn with_store(ctx: InputContext, store: S, routes: &[Arc<Route>]) -> Self {
-        Self { ctx, store, paths: ArcSwap::from_pointee(Paths::new(routes)) }
+    fn with_store(shared: Shared, store: S, routes: &[Arc<Route>]) -> Self {
+        Self { shared, store, paths: ArcSwap::from_pointee(Paths::new(routes)) }
     }
 
     /// Swaps the datasets. Requests that are being read go on with the old ones.

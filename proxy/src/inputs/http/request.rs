@@ -101,10 +101,10 @@ impl<S: Store> Exchange<'_, S> {
         headers: &HeaderMap,
         body: &mut Incoming,
     ) -> (Answer, bool) {
-        let (ctx, stats) = (&self.http.ctx, &self.route.route.stats);
+        let (shared, stats) = (&self.http.shared, &self.route.route.stats);
         stats.messages.fetch_add(1, Relaxed);
         let mut received = 0;
-        let mut lines = Lines::new(self.route, ctx, self.peer);
+        let mut lines = Lines::new(self.route, shared, self.peer);
         let now_ns = lines.now().unix_ns();
         let read = match self.admit(stop, method, headers, body) {
             Ok(encoding) => self.read(encoding, body, &mut lines, &mut received).await,
@@ -121,7 +121,7 @@ impl<S: Store> Exchange<'_, S> {
             stats.refuse(cause, 1);
         }
         let errors = u64::from(answer != Answer::Ok);
-        ctx.senders.record(&self.route.route.input.key, self.peer, stored, received, errors, now_ns);
+        shared.senders.record(&self.route.route.input.key, self.peer, stored, received, errors, now_ns);
         (answer, unread)
     }
 
@@ -193,6 +193,7 @@ impl<S: Store> Exchange<'_, S> {
             let mut rest = &data[..];
             loop {
                 rest = inflater.step(rest, &mut text)?;
+                lines.besides(inflater.window());
                 if rest.is_empty() && text.is_empty() {
                     break;
                 }
@@ -222,7 +223,7 @@ impl<S: Store> Exchange<'_, S> {
         if chunks.is_empty() {
             return (Answer::Ok, 0);
         }
-        let (store, ledger) = (self.http.store.clone(), Arc::clone(&self.http.ctx.ledger));
+        let (store, ledger) = (self.http.store.clone(), Arc::clone(&self.http.shared.ledger));
         let stats = Arc::clone(&self.route.route.stats);
         let settled = tokio::spawn(async move {
             ledger.accept(count);

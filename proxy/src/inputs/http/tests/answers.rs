@@ -185,7 +185,7 @@ async fn every_request_shows_in_the_table_of_senders() {
     let mut client = Client::to(running.address).await;
     client.post("/webhook", "", "a\nb\n").await;
     client.post("/webhook", "Content-Encoding: gzip\r\n", "no gzip").await;
-    let rows = running.http.ctx.senders.query(&crate::inputs::senders::SenderQuery::default());
+    let rows = running.http.shared.senders.query(&crate::inputs::senders::SenderQuery::default());
     assert_eq!(rows.len(), 1);
     let row = serde_json::to_value(&rows[0]).unwrap();
     assert_eq!((&row["messages"], &row["errors"]), (&2.into(), &1.into()), "{row}");

@@ -80,7 +80,11 @@ async fn w31_tls_with_client_certificates_and_a_new_certificate_without_restart(
         client_cert_required: true,
     };
     let handle = Arc::new(TlsHandle::load(&tls).unwrap());
-    let settings = AcceptSettings { tls: Some(Arc::clone(&handle)), ..AcceptSettings::default() };
+    let settings = AcceptSettings {
+        tls: Some(Arc::clone(&handle)),
+        handshake_timeout: Duration::from_secs(3),
+        ..AcceptSettings::default()
+    };
     let running = start_with(vec![input("web", |_, _| {})], "127.0.0.1", settings, 64 << 20);
     let resolve = format!("{{}}:{}:127.0.0.1", running.address.port());
     let (ca, cert, key) = (path("ca.crt"), path("device.crt"), path("device.key"));
@@ -102,6 +106,11 @@ async fn w31_tls_with_client_certificates_and_a_new_certificate_without_restart(
     authority.write(folder.path(), "other", "tls");
     handle.expire();
     assert_eq!(said(&send("other", true, &["--tlsv1.3"]).await), "OK200");
+    // Nor does a peer that is silent during the handshake stay.
+    let before = running.stats[0].refused(Refusal::Handshake);
+    let mut silent = Client::to(running.address).await;
+    assert!(silent.is_closed().await);
+    until("counted", || running.stats[0].refused(Refusal::Handshake) > before).await;
     // Without TLS there is nothing to be had.
     let plain = format!("http://{}/webhook", running.address);
     assert!(!curl(&["--data-binary", "a", &plain], b"").await.status.success());

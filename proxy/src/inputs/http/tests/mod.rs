@@ -18,15 +18,13 @@ use tokio::{
 
 use super::*;
 use crate::{
-    batch::{Body, Level, MemoryBudget},
+    batch::Body,
     config::{Batching, DataFormat, HttpSource, Input, Listen, Source},
     ids::{DatasetKey, Hint},
     inputs::{
-        InputStats, Senders,
+        InputStats,
         accept::{AcceptSettings, Acceptor, ByteStream},
     },
-    ledger::Ledger,
-    metrics::Metrics,
 };
 
 mod answers;
@@ -34,6 +32,7 @@ mod bodies;
 mod curl;
 mod limits;
 mod peers;
+mod speed;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -43,6 +42,7 @@ pub struct Fake(Arc<FakeState>);
 
 struct FakeState {
     full: AtomicBool,
+    discard: AtomicBool,
     refuse: Mutex<Option<Refused>>,
     /// One permit per commit that may return.
     gate: Semaphore,
@@ -54,6 +54,7 @@ impl Default for Fake {
     fn default() -> Self {
         Self(Arc::new(FakeState {
             full: AtomicBool::new(false),
+            discard: AtomicBool::new(false),
             refuse: Mutex::new(None),
             gate: Semaphore::new(1_000_000),
             waiting: AtomicBool::new(false),
@@ -69,9 +70,14 @@ impl Store for Fake {
 
     async fn commit(&self, chunks: Vec<Chunk>) -> Result<(), Refused> {
         self.0.waiting.store(true, SeqCst);
-        self.0.gate.acquire().await.unwrap().forget();
+        if !self.0.discard.load(SeqCst) {
+            self.0.gate.acquire().await.unwrap().forget();
+        }
         if let Some(refused) = self.0.refuse.lock().clone() {
             return Err(refused);
+        }
+        if self.0.discard.load(SeqCst) {
+            return Ok(());
         }
         for chunk in chunks {
             let raw = match chunk.body {
@@ -165,16 +171,13 @@ fn start_with(inputs: Vec<Input>, host: &str, settings: AcceptSettings, memory: 
     let (store, ledger, memory) = (Fake::default(), Arc::<Ledger>::default(), MemoryBudget::new(memory));
     let routes = routes(inputs);
     let stats = routes.iter().map(|route| Arc::clone(&route.stats)).collect();
-    let ctx = InputContext {
-        spool: spool(),
+    let shared = Shared {
         memory: memory.clone(),
         level: Arc::new(Level::new(&routes[0].input.batching)),
         ledger: Arc::clone(&ledger),
         senders: Arc::new(Senders::new(100)),
-        metrics: Arc::new(Metrics::default()),
-        runtime: tokio::runtime::Handle::current(),
     };
-    let http = Arc::new(Http::with_store(ctx, store.clone(), &routes));
+    let http = Arc::new(Http::with_store(shared, store.clone(), &routes));
     let acceptor = Acceptor::bind(Listen { host: host.parse().unwrap(), port: 0 }, settings).unwrap();
     let (address, stop) = (acceptor.local_addr(), CancellationToken::new());
     let task = tokio::spawn(acceptor.run(Arc::clone(&http), stop.clone()));
@@ -183,11 +186,6 @@ fn start_with(inputs: Vec<Input>, host: &str, settings: AcceptSettings, memory: 
 
 fn start(inputs: Vec<Input>) -> Running {
     start_with(inputs, "127.0.0.1", AcceptSettings::default(), 64 << 20)
-}
-
-/// The context wants one; these tests store elsewhere.
-fn spool() -> SpoolHandle {
-    SpoolHandle {}
 }
 
 async fn until(what: &str, condition: impl Fn() -> bool) {
