@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
+    fmt,
     hash::{BuildHasher, RandomState},
     time::{Duration, Instant, SystemTime},
 };
@@ -29,6 +30,16 @@ pub enum Scope {
     Tenant(TenantId),
     /// One dataset.
     Dataset(DatasetKey),
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Receiver => f.write_str("receiver"),
+            Self::Tenant(tenant) => write!(f, "tenant {tenant}"),
+            Self::Dataset(key) => write!(f, "dataset {key}"),
+        }
+    }
 }
 
 /// Times that are no setting.

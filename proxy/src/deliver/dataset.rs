@@ -74,12 +74,7 @@ impl Dataset {
 
     /// Whether nothing has to be remembered.
     pub fn is_idle(&self) -> bool {
-        self.known() == 0
-            && !self.more
-            && self.circuit.is_none()
-            && !self.dlq.maybe
-            && !self.dlq.busy
-            && self.dlq.quiet_until.is_none()
+        self.known() == 0 && !self.more && !self.dlq.maybe && !self.dlq.busy && self.dlq.quiet_until.is_none()
     }
 }
 

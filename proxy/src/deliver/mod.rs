@@ -110,6 +110,7 @@ impl Deliverer {
             tokens: TokenStore::new(parts.tokens),
             cancel: CancellationToken::new(),
             sending: Mutex::default(),
+            log: worker::BatchLog::default(),
         };
         let schedule = Schedule::new(settings(&parts.receiver, &parts.spooling, pace));
         let shared = Arc::new(Shared {

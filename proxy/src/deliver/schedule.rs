@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     ids::{DatasetKey, TenantId},
+    inputs::throttle::Throttle,
     spool::{Entry, Failure, Stamp, State},
 };
 
@@ -162,6 +163,35 @@ pub struct Schedule {
     next_id: u64,
     recent: Recent<TenantId>,
     open: [i64; 3],
+    log: Log,
+}
+
+/// One line per kind in this time: a circuit may open and close with every batch of a healthy tenant beside a dead one.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+struct Log {
+    receiver: Throttle,
+    tenant: Throttle,
+    dataset: Throttle,
+    closed: Throttle,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        let throttle = || Throttle::new(LOG_EVERY);
+        Self { receiver: throttle(), tenant: throttle(), dataset: throttle(), closed: throttle() }
+    }
+}
+
+impl Log {
+    fn opened(&self, scope: &Scope) -> Option<u64> {
+        match scope {
+            Scope::Receiver => self.receiver.pass(),
+            Scope::Tenant(_) => self.tenant.pass(),
+            Scope::Dataset(_) => self.dataset.pass(),
+        }
+    }
 }
 
 impl Schedule {
@@ -182,6 +212,7 @@ impl Schedule {
             next_id: 0,
             recent: Recent::default(),
             open: [0; 3],
+            log: Log::default(),
         }
     }
 
@@ -386,7 +417,7 @@ impl Schedule {
     fn gate(&self, key: &DatasetKey, now: Instant) -> Gate {
         if let Some(circuit) = self.diverting(key) {
             let idle = self.datasets.get(key).is_some_and(|dataset| dataset.running.is_empty());
-            return if circuit.take_next && circuit.due(now) && idle {
+            return if circuit.take_next && idle {
                 match self.gate_holds(key, now) {
                     Gate::Free => Gate::Probe,
                     gate => gate,

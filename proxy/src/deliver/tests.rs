@@ -1,1 +1,4 @@
+//! Delivery over real sockets.
 
+mod receiver;
+mod upload;

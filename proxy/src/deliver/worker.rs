@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     ids::DatasetKey,
+    inputs::throttle::Throttle,
     spool::{Entry, Failure, Reason, SpoolHandle, Stamp, State},
 };
 
@@ -50,6 +51,24 @@ pub struct Worker {
     pub cancel: CancellationToken,
     /// Batches being sent, so that none goes twice at a time when a person returns one that probes from the DLQ.
     pub sending: Mutex<HashSet<Stamp>>,
+    /// Log lines about single batches.
+    pub log: BatchLog,
+}
+
+/// A line per kind in this time.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// Throttles of the log lines about single batches.
+#[derive(Debug)]
+pub struct BatchLog {
+    rejected: Throttle,
+    local: Throttle,
+}
+
+impl Default for BatchLog {
+    fn default() -> Self {
+        Self { rejected: Throttle::new(LOG_EVERY), local: Throttle::new(LOG_EVERY) }
+    }
 }
 
 /// A batch being sent, until dropped.
@@ -119,7 +138,7 @@ impl Worker {
             }
             Sent::Unreadable(_) if self.spool.entry(stamp).is_none() => report(Answer::Nothing, Then::Left),
             Sent::Unreadable(error) => {
-                tracing::warn!(batch = entry.file_name(), %error, "a batch cannot be read now; it is tried again");
+                self.trouble(stamp, &error);
                 report(Answer::Nothing, Then::Later)
             }
         }
@@ -196,11 +215,14 @@ impl Worker {
             }
             Outcome::TooLarge(failure) => self.split(entry, origin, failure).await,
             Outcome::Rejected(failure) => {
-                tracing::warn!(
-                    batch = entry.file_name(),
-                    message = failure.message,
-                    "the Receiver will not take this batch; it stays in the DLQ for a person"
-                );
+                if let Some(suppressed) = self.log.rejected.pass() {
+                    tracing::warn!(
+                        batch = entry.file_name(),
+                        message = failure.message,
+                        suppressed,
+                        "the Receiver will not take this batch; it stays in the DLQ for a person"
+                    );
+                }
                 self.bury(stamp, failure, Answer::Answered).await
             }
         }
@@ -211,7 +233,7 @@ impl Worker {
             return self.bury(entry.stamp, failure, answer).await;
         }
         if let Err(error) = self.spool.failed(entry.stamp, failure).await {
-            trouble(entry.stamp, &error);
+            self.trouble(entry.stamp, &error);
         }
         report(answer, Then::Later)
     }
@@ -272,7 +294,7 @@ impl Worker {
                         returned += 1;
                         self.metrics.returned.inc();
                     }
-                    Err(error) => trouble(entry.stamp, &error),
+                    Err(error) => self.trouble(entry.stamp, &error),
                 }
             }
         }
@@ -284,15 +306,22 @@ impl Worker {
             Ok(()) => Then::Left,
             Err(_) if self.spool.entry(stamp).is_none() => Then::Left,
             Err(error) => {
-                trouble(stamp, &error);
+                self.trouble(stamp, &error);
                 Then::Later
             }
         }
     }
-}
 
-fn trouble(stamp: Stamp, error: &std::io::Error) {
-    tracing::warn!(stamp = stamp.0, %error, "the spool could not note what became of a batch; it stays");
+    fn trouble(&self, stamp: Stamp, error: &std::io::Error) {
+        if let Some(suppressed) = self.log.local.pass() {
+            tracing::warn!(
+                stamp = stamp.0,
+                %error,
+                suppressed,
+                "the spool could not read a batch or note what became of it; it stays and is tried again"
+            );
+        }
+    }
 }
 
 fn report(answer: Answer, then: Then) -> Report {

@@ -146,7 +146,10 @@ impl Schedule {
     pub(super) fn close(&mut self, scope: &Scope, key: &DatasetKey, now: Instant, wall: SystemTime) {
         let Some(circuit) = self.slot(scope).and_then(Option::take) else { return };
         self.count(scope, -1);
-        tracing::info!(?scope, reason = outcome::label(circuit.failure.reason), "delivery works again");
+        if let Some(suppressed) = self.log.closed.pass() {
+            let reason = outcome::label(circuit.failure.reason);
+            tracing::info!(%scope, reason, suppressed, "delivery works again");
+        }
         if circuit.diverts() {
             self.bring_back(scope, now);
         } else {
@@ -260,31 +263,31 @@ impl Schedule {
         wall: SystemTime,
     ) {
         let fresh = self.opened(failure, now, wall);
-        let Some(slot) = self.slot(scope) else { return };
-        let was_closed = slot.is_none();
-        let same_kind = slot.as_ref().is_some_and(|open| open.diverts() == fresh.diverts());
-        let waiting = if same_kind {
-            Vec::new()
-        } else {
-            tracing::warn!(
-                ?scope,
-                reason = outcome::label(failure.reason),
-                message = failure.message,
-                diverts = fresh.diverts(),
-                "delivery does not work; batches are kept"
-            );
-            let old = slot.replace(fresh);
-            old.map(|old| old.untried.into_iter().chain(old.parked).collect()).unwrap_or_default()
-        };
-        if let Some(circuit) = slot {
+        let open = self.circuit(scope);
+        let was_closed = open.is_none();
+        if open.is_none_or(|open| open.diverts() != fresh.diverts()) {
+            if let Some(suppressed) = self.log.opened(scope) {
+                tracing::warn!(
+                    %scope,
+                    reason = outcome::label(failure.reason),
+                    message = failure.message,
+                    diverts = fresh.diverts(),
+                    suppressed,
+                    "delivery does not work; batches are kept"
+                );
+            }
+            let Some(slot) = self.slot(scope) else { return };
+            let waiting = slot.replace(fresh).map(|old| (old.untried, old.parked)).unwrap_or_default();
+            if was_closed {
+                self.count(scope, 1);
+            }
+            for key in waiting.0.iter().chain(&waiting.1) {
+                self.unpark(key);
+            }
+        }
+        if let Some(circuit) = self.circuit_mut(scope) {
             circuit.mark_failed(key);
             circuit.failed_again(failure.clone(), retry_after, now);
-        }
-        if was_closed {
-            self.count(scope, 1);
-        }
-        for key in &waiting {
-            self.unpark(key);
         }
         self.arm_circuit(scope);
     }
@@ -306,15 +309,16 @@ impl Schedule {
         if !self.datasets.get(key).is_some_and(|dataset| dataset.is_idle() && dataset.place == Place::Idle) {
             return;
         }
-        self.datasets.remove(key);
-        if let Some(tenant) = self.tenants.get_mut(&key.tenant) {
-            tenant.datasets.remove(key);
-            if tenant.datasets.is_empty()
-                && tenant.circuit.is_none()
-                && tenant.in_flight == 0
-                && !tenant.listed
-            {
-                self.tenants.remove(&key.tenant);
+        let dataset = self.datasets.remove(key);
+        if dataset.is_some_and(|dataset| dataset.circuit.is_some()) {
+            self.count(&Scope::Dataset(key.clone()), -1);
+        }
+        let Some(tenant) = self.tenants.get_mut(&key.tenant) else { return };
+        tenant.datasets.remove(key);
+        if tenant.datasets.is_empty() && tenant.in_flight == 0 && !tenant.listed {
+            let tenant = self.tenants.remove(&key.tenant);
+            if tenant.is_some_and(|tenant| tenant.circuit.is_some()) {
+                self.count(&Scope::Tenant(key.tenant.clone()), -1);
             }
         }
     }

@@ -454,3 +454,21 @@ fn after_a_success_dlq_entries_return_step_by_step() {
     let next = world.wait(200.0);
     assert!(next.is_none(), "poison is not looked through after every success: {next:?}");
 }
+
+#[test]
+fn without_auto_return_a_refused_tenant_is_probed_with_new_batches_only() {
+    let mut world = World::new();
+    world.schedule.settings.auto_return = false;
+    world.add("a/one", 1);
+    let job = world.next().unwrap();
+    let refused = Answer::Refused { tenant: true, failure: failure(Reason::Forbidden) };
+    world.bury(&job, refused);
+    assert!(world.wait(10.0).is_none());
+    world.add("a/one", 2);
+    let job = world.next().unwrap();
+    assert!(matches!(job.task, Task::Upload(_)) && job.probe);
+    world.ok(&job);
+    assert!(world.circuits().is_empty());
+    assert!(matches!(world.next().unwrap().task, Task::Upload(_)));
+    assert!(world.wait(2000.0).is_none(), "nothing leaves the DLQ by itself");
+}

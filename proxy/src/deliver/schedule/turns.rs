@@ -173,8 +173,13 @@ impl Schedule {
             }),
         };
         self.probe_started(scope, now);
-        if let Some(key) = key {
-            self.queue_dlq_probe(key);
+        match key {
+            Some(key) if self.settings.auto_return => self.queue_dlq_probe(key),
+            _ => {
+                if let Some(circuit) = self.circuit_mut(scope) {
+                    circuit.take_next = true;
+                }
+            }
         }
     }
 
