@@ -6,6 +6,7 @@
 //! | [`load`] | senders at a fixed rate whose events carry a number |
 //! | [`sequence`] | which numbers arrived, how often and under which names |
 //! | [`http`] | a small blocking HTTP/1.1 client |
+//! | [`peers`] | other people's programs as senders: `logger`, rsyslog, syslog-ng, curl |
 //! | [`process`] | starts, watches, signals and kills the real proxy binary |
 //!
 //! All of it is plain blocking code for its user, so that a test reads from top to bottom.
@@ -21,6 +22,7 @@ use anyhow::{Result, bail};
 
 pub mod http;
 pub mod load;
+pub mod peers;
 pub mod process;
 pub mod receiver;
 pub mod sequence;
