@@ -236,17 +236,18 @@ pub enum Framing {
 pub fn tcp(plan: &Plan, framing: Framing, progress: &Progress) -> Result<Sent> {
     let mut stream = TcpStream::connect(plan.target)?;
     stream.set_nodelay(true)?;
+    let template = prepared(plan);
+    let size = template.first().map_or(0, |(event, _)| event.len());
     let mut pacer = Pacer::new(plan, progress);
     let mut number = 0;
     let mut buffer = Vec::new();
     while let Some(due) = pacer.due(256) {
         buffer.clear();
         for n in number..number + due {
-            let event = event(plan.shape, plan.stream, n, plan.size);
             if framing == Framing::Octets {
-                write!(buffer, "{} ", event.len())?;
+                write!(buffer, "{size} ")?;
             }
-            buffer.extend_from_slice(&event);
+            append(&template, n, &mut buffer);
             if framing == Framing::Line {
                 buffer.push(b'\n');
             }
@@ -262,13 +263,14 @@ pub fn tcp(plan: &Plan, framing: Framing, progress: &Progress) -> Result<Sent> {
 /// what was answered 200 is promised.
 pub fn http(plan: &Plan, path: &str, per_request: u64, progress: &Progress) -> Result<Sent> {
     let mut client = Client::new(plan.target).with_timeout(Duration::from_secs(5));
+    let template = prepared(plan);
     let mut pacer = Pacer::new(plan, progress);
     let mut acknowledged = Vec::new();
     let mut number = 0;
     while let Some(due) = pacer.due(per_request) {
         let mut body = Vec::new();
         for n in number..number + due {
-            body.extend_from_slice(&event(plan.shape, plan.stream, n, plan.size));
+            append(&template, n, &mut body);
             body.push(b'\n');
         }
         match client.post(path, &body) {

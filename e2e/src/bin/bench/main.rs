@@ -64,7 +64,11 @@ struct Case {
 
 impl Case {
     fn measure(&self, runs: u32) -> Result<Outcome> {
-        if self.fixed { run::run(&self.kind, self.load, self.rate) } else { run::search(&self.kind, self.load, self.rate, runs) }
+        if self.fixed {
+            run::run(&self.kind, self.load, self.rate)
+        } else {
+            run::search(&self.kind, self.load, self.rate, runs)
+        }
     }
 }
 
@@ -73,9 +77,17 @@ fn cases(args: &Args) -> Vec<Case> {
     let udp = load(Wire::Udp(Shape::Rfc3164), 256);
     let case = |name, kind, load, rate| Case { name, kind, load, rate, fixed: false };
     let fixed = |name, kind, load, rate| Case { name, kind, load, rate, fixed: true };
-    let syslog = || proxy(&json!({"type": "syslog", "name": "web", "config": {"port": "{port}", "host": "127.0.0.1"}}), None);
+    let syslog = || {
+        proxy(
+            &json!({"type": "syslog", "name": "web", "config": {"port": "{port}", "host": "127.0.0.1"}}),
+            None,
+        )
+    };
     let level = |level: u32| {
-        proxy(&json!({"type": "syslog", "name": "web", "config": {"port": "{port}", "host": "127.0.0.1"}}), Some(level))
+        proxy(
+            &json!({"type": "syslog", "name": "web", "config": {"port": "{port}", "host": "127.0.0.1"}}),
+            Some(level),
+        )
     };
     vec![
         case("null receiver (recvmmsg)", Kind::Null, udp, 200_000),
@@ -87,25 +99,37 @@ fn cases(args: &Args) -> Vec<Case> {
         fixed("proxy, syslog UDP 256 B, level 6, 100k/s", level(6), udp, 100_000),
         case(
             "proxy, udp raw text 256 B",
-            proxy(&json!({"type": "udp", "name": "web", "config": {"port": "{port}", "host": "127.0.0.1", "data_format": "text"}}), None),
+            proxy(
+                &json!({"type": "udp", "name": "web", "config": {"port": "{port}", "host": "127.0.0.1", "data_format": "text"}}),
+                None,
+            ),
             load(Wire::Udp(Shape::Text), 256),
             150_000,
         ),
         case(
             "proxy, syslog TCP, 1 connection",
-            proxy(&json!({"type": "syslog", "name": "web", "config": {"port": "{port}", "host": "127.0.0.1", "protocol": "tcp"}}), None),
+            proxy(
+                &json!({"type": "syslog", "name": "web", "config": {"port": "{port}", "host": "127.0.0.1", "protocol": "tcp"}}),
+                None,
+            ),
             load(Wire::Tcp(1), 256),
             150_000,
         ),
         case(
             "proxy, syslog TCP, 8 connections",
-            proxy(&json!({"type": "syslog", "name": "web", "config": {"port": "{port}", "host": "127.0.0.1", "protocol": "tcp"}}), None),
+            proxy(
+                &json!({"type": "syslog", "name": "web", "config": {"port": "{port}", "host": "127.0.0.1", "protocol": "tcp"}}),
+                None,
+            ),
             load(Wire::Tcp(8), 256),
             150_000,
         ),
         case(
             "proxy, HTTP, 1 event a request, 64 clients, durable 200",
-            proxy(&json!({"type": "http", "name": "web", "config": {"port": "{port}", "host": "127.0.0.1", "data_hint": "ndjson"}}), None),
+            proxy(
+                &json!({"type": "http", "name": "web", "config": {"port": "{port}", "host": "127.0.0.1", "data_hint": "ndjson"}}),
+                None,
+            ),
             load(Wire::Http(64, 1), 256),
             8_000,
         ),
@@ -144,7 +168,8 @@ fn print(name: &str, outcome: &Outcome) {
 
 /// What the numbers depend on.
 fn setting() -> Result<()> {
-    let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
+    let read =
+        |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
     println!(
         "{} cores, kernel {}, net.core.rmem_max {}, rmem_default {}\n",
         std::thread::available_parallelism()?,

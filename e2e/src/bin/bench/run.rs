@@ -32,14 +32,10 @@ pub enum Wire {
 pub struct Outcome {
     /// Asked for, events a second.
     pub rate: u64,
-    /// Events sent.
-    pub sent: u64,
     /// Numbers that did not arrive.
     pub lost: u64,
     /// Seconds between the last send and the last arrival.
     pub tail: f64,
-    /// Seconds that the sending took.
-    pub seconds: f64,
     /// CPU seconds per million events.
     pub cpu_per_million: f64,
     /// Most resident bytes seen.
@@ -78,14 +74,11 @@ pub fn run(kind: &Kind, load: Load, rate: u64) -> Result<Outcome> {
     let sink = Sink::start()?;
     let contestant = Contestant::start(kind, &sink.url())?;
     let cpu = contestant.cpu()?;
-    let started = Instant::now();
     let (progress, sent) = send(&contestant, load, rate)?;
     let ended = Instant::now();
     let total: u64 = sent.iter().map(|s| s.attempted).sum();
     let mut outcome = Outcome {
         rate,
-        sent: total,
-        seconds: (ended - started).as_secs_f64(),
         late: progress.late_us.load(std::sync::atomic::Ordering::Relaxed) > LATE.as_micros() as u64,
         ..Outcome::default()
     };
@@ -93,13 +86,17 @@ pub fn run(kind: &Kind, load: Load, rate: u64) -> Result<Outcome> {
     outcome.drops = contestant.kernel_drops()?;
     outcome.cpu_per_million = (contestant.cpu()? - cpu) / total as f64 * 1e6;
     outcome.resident = peak(contestant.pid()?)?;
-    if *kind_null(kind) {
+    if matches!(kind, Kind::Null) {
         outcome.lost = outcome.drops;
         return Ok(outcome);
     }
     outcome.wire = sink.bytes() as f64 / total as f64;
     let stored = sink.take();
-    outcome.tail = stored.iter().map(|s| s.at).max().map_or(0.0, |last| last.saturating_duration_since(ended).as_secs_f64());
+    outcome.tail = stored
+        .iter()
+        .map(|s| s.at)
+        .max()
+        .map_or(0.0, |last| last.saturating_duration_since(ended).as_secs_f64());
     let mut seen = vec![Vec::new(); sent.len()];
     for (numbers, s) in seen.iter_mut().zip(&sent) {
         *numbers = vec![false; usize::try_from(s.attempted)?];
@@ -114,13 +111,9 @@ pub fn run(kind: &Kind, load: Load, rate: u64) -> Result<Outcome> {
     for body in &stored {
         mark(&sink::text(&body.body)?, &mut seen);
     }
-    mark(&contestant.file()?, &mut seen);
+    mark(&contestant.file(), &mut seen);
     outcome.lost = seen.iter().flatten().filter(|there| !**there).count() as u64;
     Ok(outcome)
-}
-
-fn kind_null(kind: &Kind) -> &bool {
-    if matches!(kind, Kind::Null) { &true } else { &false }
 }
 
 /// All senders of a load, to their end.
@@ -154,7 +147,10 @@ fn send(contestant: &Contestant, load: Load, rate: u64) -> Result<(Progress, Vec
                 })
             })
             .collect();
-        senders.into_iter().map(|s| s.join().map_err(|_| anyhow!("a sender panicked"))?).collect::<Result<Vec<_>>>()
+        senders
+            .into_iter()
+            .map(|s| s.join().map_err(|_| anyhow!("a sender panicked"))?)
+            .collect::<Result<Vec<_>>>()
     })?;
     Ok((progress, sent))
 }
@@ -164,7 +160,7 @@ fn settle(contestant: &Contestant, sink: &Sink) -> Result<()> {
     let (mut last, mut since) = (u64::MAX, Instant::now());
     let limit = Instant::now() + Duration::from_mins(1);
     while since.elapsed() < Duration::from_secs(2) {
-        let now = sink.bytes() + contestant.file()?.len() as u64;
+        let now = sink.bytes() + contestant.file().len() as u64;
         if now != last {
             (last, since) = (now, Instant::now());
         }
@@ -179,7 +175,9 @@ fn settle(contestant: &Contestant, sink: &Sink) -> Result<()> {
 /// `VmHWM` of a process in bytes.
 pub fn peak(pid: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let kib = status.lines().find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    let kib = status
+        .lines()
+        .find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
     Ok(kib.unwrap_or(0) * 1024)
 }
 
@@ -191,8 +189,19 @@ pub fn search(kind: &Kind, load: Load, start: u64, confirm: u32) -> Result<Outco
     let mut rate = start;
     loop {
         let outcome = run(kind, probe, rate)?;
-        eprintln!("    {rate}/s: {}", if outcome.lossless() { "lossless".to_owned() } else { format!("lost {} late {} tail {:.1} s", outcome.lost, outcome.late, outcome.tail) });
-        if outcome.lossless() { low = rate } else { high = Some(rate) }
+        eprintln!(
+            "    {rate}/s: {}",
+            if outcome.lossless() {
+                "lossless".to_owned()
+            } else {
+                format!("lost {} late {} tail {:.1} s", outcome.lost, outcome.late, outcome.tail)
+            }
+        );
+        if outcome.lossless() {
+            low = rate;
+        } else {
+            high = Some(rate);
+        }
         rate = match high {
             None => low * 3 / 2,
             Some(high) if low == 0 && high < 1000 => bail!("not lossless at {high} events a second"),

@@ -52,7 +52,8 @@ impl Sink {
                 let service = service_fn(move |request: Request<Incoming>| {
                     let (stored, bytes) = (Arc::clone(&stored), Arc::clone(&bytes));
                     async move {
-                        let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes);
+                        let body =
+                            request.into_body().collect().await.map(http_body_util::Collected::to_bytes);
                         if let Ok(body) = body {
                             bytes.fetch_add(body.len() as u64, Relaxed);
                             stored.lock().push(Stored { at: Instant::now(), body });
