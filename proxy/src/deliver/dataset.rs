@@ -32,6 +32,8 @@ pub struct Dataset {
     pub waiting: BTreeSet<(Instant, Stamp)>,
     /// The same by name.
     pub waiting_for: HashMap<Stamp, Instant>,
+    /// Batches whose attempt opened a circuit: they may probe, but not go otherwise before this time.
+    pub cooling: HashMap<Stamp, Instant>,
     /// Batches in a job.
     pub running: BTreeSet<Stamp>,
     /// The spool may hold more than is known here.
@@ -59,6 +61,15 @@ impl Dataset {
     pub fn wait(&mut self, stamp: Stamp, at: Instant) {
         self.waiting.insert((at, stamp));
         self.waiting_for.insert(stamp, at);
+    }
+
+    /// No probe is wanted: those that cool wait for their time.
+    pub fn cool(&mut self) {
+        for (stamp, at) in std::mem::take(&mut self.cooling) {
+            if self.ready.remove(&stamp) {
+                self.wait(stamp, at);
+            }
+        }
     }
 
     /// Batches whose wait is over become ready.

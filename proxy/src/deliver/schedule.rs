@@ -361,8 +361,15 @@ impl Schedule {
             self.list_tenant(&id);
             let Some(dataset) = self.datasets.get_mut(&key) else { continue };
             dataset.place = Place::Idle;
-            let Some(stamp) = dataset.ready.first().copied() else { continue };
-            let (task, probe) = match self.gate(&key, now) {
+            let gate = self.gate(&key, now);
+            if matches!(gate, Gate::Free) {
+                self.cool(&key, now);
+            }
+            let Some(stamp) = self.datasets.get(&key).and_then(|dataset| dataset.ready.first().copied())
+            else {
+                continue;
+            };
+            let (task, probe) = match gate {
                 Gate::Park(scope, untried) => {
                     self.park(&key, &scope, untried);
                     continue;

@@ -229,11 +229,13 @@ impl Worker {
     }
 
     async fn attempt_failed(&self, entry: &Entry, failure: Failure, answer: Answer) -> Report {
-        if entry.attempts + 1 >= self.link.load().retry_attempts {
-            return self.bury(entry.stamp, failure, answer).await;
-        }
-        if let Err(error) = self.spool.failed(entry.stamp, failure).await {
-            self.trouble(entry.stamp, &error);
+        match self.spool.failed(entry.stamp, failure.clone()).await {
+            Ok(()) if entry.attempts + 1 >= self.link.load().retry_attempts => {
+                return self.bury(entry.stamp, failure, answer).await;
+            }
+            Err(_) if self.spool.entry(entry.stamp).is_none() => return report(answer, Then::Left),
+            Err(error) => self.trouble(entry.stamp, &error),
+            Ok(()) => {}
         }
         report(answer, Then::Later)
     }

@@ -66,8 +66,15 @@ impl Schedule {
         }
         if let Task::Upload(stamp) | Task::Bury(stamp, _) = job.task {
             dataset.running.remove(&stamp);
+            if report.then == Then::Left {
+                dataset.cooling.remove(&stamp);
+            }
             match report.then {
                 Then::Again => drop(dataset.ready.insert(stamp)),
+                Then::Later if matches!(report.answer, Answer::Unavailable(..)) => {
+                    dataset.ready.insert(stamp);
+                    dataset.cooling.insert(stamp, later);
+                }
                 Then::Later => dataset.wait(stamp, later),
                 Then::Left | Then::Dlq { .. } => {}
             }

@@ -472,3 +472,23 @@ fn without_auto_return_a_refused_tenant_is_probed_with_new_batches_only() {
     assert!(matches!(world.next().unwrap().task, Task::Upload(_)));
     assert!(world.wait(2000.0).is_none(), "nothing leaves the DLQ by itself");
 }
+
+#[test]
+fn h4_a_single_batch_probes_soon_after_the_failure_that_opened_the_circuit() {
+    let mut world = World::new();
+    world.add("a/one", 2);
+    let jobs = world.all();
+    world.end(&jobs[0], &done(down(), Then::Later));
+    world.end(&jobs[1], &done(down(), Then::Later));
+    for _ in 0..3 {
+        let probe = world.wait(5.0).unwrap();
+        assert!(probe.probe && stamp_of(&probe) == 1);
+        world.end(&probe, &done(down(), Then::Again));
+    }
+    let probe = world.wait(10.0).unwrap();
+    world.ok(&probe);
+    // The other one is tried again as an attempt: retry_interval after the last one.
+    assert!(world.wait(30.0).is_none());
+    let job = world.wait(30.0).unwrap();
+    assert!(!job.probe && stamp_of(&job) == 2);
+}

@@ -226,6 +226,17 @@ impl Schedule {
         self.forget_if_idle(key);
     }
 
+    /// No circuit is open: batches whose attempt opened one wait for their time like all that failed.
+    pub(super) fn cool(&mut self, key: &DatasetKey, now: Instant) {
+        if let Some(dataset) = self.datasets.get_mut(key)
+            && !dataset.cooling.is_empty()
+        {
+            dataset.cool();
+            dataset.promote(now);
+            self.arm_dataset(key);
+        }
+    }
+
     pub(super) fn lonely_wait(&mut self) -> Duration {
         self.jitter.between(self.settings.pace.lonely_min, self.settings.pace.lonely_max)
     }
