@@ -119,3 +119,48 @@ impl PacketBatch {
         self.ports.len() as u32 - 1
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inputs::Table;
+
+    #[test]
+    fn consecutive_datagrams_of_one_sender_on_one_port_are_one_group() {
+        let port = || UdpPort::new(Arc::new(Table::new(Vec::new())), Arc::default());
+        let (one, two) = (port(), port());
+        let address = |last: u8| IpAddr::from([192, 0, 2, last]);
+        let mut batch = PacketBatch::default();
+        for _ in 0..2 {
+            assert!(batch.is_empty());
+            batch.push(&one, address(1), b"a", None);
+            batch.push(&one, address(1), b"bbccd", Some(2));
+            batch.push(&one, address(2), b"", None);
+            batch.push(&two, address(2), b"e", None);
+            batch.push(&one, address(2), b"f", None);
+            let groups: Vec<_> = batch
+                .groups()
+                .map(|group| {
+                    let datagrams: Vec<_> = group.datagrams.map(<[u8]>::to_vec).collect();
+                    (Arc::ptr_eq(group.port, &one), group.source, group.count, group.bytes, datagrams)
+                })
+                .collect();
+            let bytes =
+                |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect::<Vec<_>>();
+            assert_eq!(
+                groups,
+                [
+                    (true, address(1), 4, 6, bytes(&["a", "bb", "cc", "d"])),
+                    (true, address(2), 1, 0, bytes(&[""])),
+                    (false, address(2), 1, 1, bytes(&["e"])),
+                    (true, address(2), 1, 1, bytes(&["f"])),
+                ]
+            );
+            batch.clear();
+        }
+        while !batch.is_full() {
+            batch.push(&one, address(1), &[0; 1000], None);
+        }
+        assert_eq!(batch.groups().next().unwrap().bytes, 525_000);
+    }
+}

@@ -102,28 +102,35 @@ async fn read(
     tokio::pin!(timer);
     let mut until = None;
     loop {
-        // Looked at here too: a peer that never pauses must not keep them from being seen.
-        if stop.is_cancelled() && *until.get_or_insert_with(|| Instant::now() + DRAIN) < Instant::now() {
-            return Ok(());
-        }
+        session.make_room().await?;
+        let read = tokio::select! {
+            biased;
+            read = stream.read_buf(session.input()) => Some(read.unwrap_or(0)),
+            () = sleep(PAUSE), if until.is_some() => return Ok(()),
+            () = stop.cancelled(), if until.is_none() => None,
+            _ = tables.changed() => {
+                tables.mark_changed();
+                None
+            }
+            () = &mut timer => {
+                session.tick(stop).await?;
+                timer.as_mut().reset(session.next_timer());
+                None
+            }
+        };
+        // Looked at after each read too: a peer that never pauses must not keep them from being seen, and what was
+        // sent after a change belongs to the new route.
         if tables.has_changed().unwrap_or(false) {
             let table = Arc::clone(&tables.borrow_and_update());
             session.reroute(&table, stop).await?;
         }
-        session.make_room().await?;
-        tokio::select! {
-            biased;
-            read = stream.read_buf(session.input()) => match read {
-                Ok(1..) => session.take(stop).await?,
-                Ok(0) | Err(_) => return Ok(()),
-            },
-            () = sleep(PAUSE), if until.is_some() => return Ok(()),
-            () = stop.cancelled(), if until.is_none() => {}
-            _ = tables.changed() => tables.mark_changed(),
-            () = &mut timer => {
-                session.tick(stop).await?;
-                timer.as_mut().reset(session.next_timer());
-            }
+        match read {
+            Some(0) => return Ok(()),
+            Some(_) => session.take(stop).await?,
+            None => {}
+        }
+        if stop.is_cancelled() && *until.get_or_insert_with(|| Instant::now() + DRAIN) < Instant::now() {
+            return Ok(());
         }
         if session.next_timer() < timer.deadline() {
             timer.as_mut().reset(session.next_timer());
