@@ -64,6 +64,11 @@ impl MemoryBudget {
         ((self.total - self.permits.available_permits().min(self.total)) * UNIT) as u64
     }
 
+    /// Share that is reserved now, 0 to 1.
+    pub fn fill(&self) -> f32 {
+        self.used() as f32 / self.total() as f32
+    }
+
     /// Bytes in all.
     pub fn total(&self) -> u64 {
         (self.total * UNIT) as u64

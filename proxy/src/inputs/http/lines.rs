@@ -5,7 +5,7 @@
 
 use std::{cell::RefCell, net::IpAddr};
 
-use super::{Shared, answer::Answer, table::HttpRoute};
+use super::{Shared, answer::Answer, queue::Turn, table::HttpRoute};
 use crate::{
     batch::{Chunk, LineBuffer, MAX_LINE, MEMBER_MIN, Reservation},
     decode::{ReceiveTime, text},
@@ -33,6 +33,8 @@ pub struct Lines<'a> {
     carry: Vec<u8>,
     chunks: Vec<Chunk>,
     count: usize,
+    /// Held while the body is large enough to be compressed here.
+    turn: Option<Turn<'a>>,
     /// Bytes held elsewhere for this request.
     besides: usize,
     /// Of the buffer, `carry` and `besides`.
@@ -54,6 +56,7 @@ impl<'a> Lines<'a> {
             carry: Vec::new(),
             chunks: Vec::new(),
             count: 0,
+            turn: None,
             besides: 0,
             memory: Reservation::default(),
             reserved: 0,
@@ -159,12 +162,11 @@ impl<'a> Lines<'a> {
     }
 
     fn cut(&mut self) {
-        let batching = &self.route.route.stream.batching;
-        if self.buffer.len() >= MEMBER_MIN {
-            let fill = self.shared.memory.used() as f32 / self.shared.memory.total() as f32;
-            self.shared.level.observe(fill);
+        if self.buffer.len() >= MEMBER_MIN && self.turn.is_none() {
+            self.turn = Some(self.shared.queue.join());
         }
-        let level = self.shared.level.of(batching);
+        self.shared.level.observe(self.shared.queue.fill().max(self.shared.memory.fill()));
+        let level = self.shared.level.of(&self.route.route.stream.batching);
         let memory = std::mem::take(&mut self.memory);
         self.chunked += std::mem::take(&mut self.reserved);
         let chunk = COMPRESSOR.with_borrow_mut(|compressor| self.buffer.take(level, compressor, memory));

@@ -25,7 +25,7 @@ async fn load(running: &Running, clients: usize, request: Vec<u8>) -> f64 {
             }
         });
     }
-    while tasks.join_next().await.is_some() {}
+    tasks.join_all().await;
     count.load(SeqCst) as f64 / start.elapsed().as_secs_f64()
 }
 
@@ -34,18 +34,28 @@ async fn load(running: &Running, clients: usize, request: Vec<u8>) -> f64 {
 async fn one_event_per_request_and_one_mebibyte_per_request() {
     let web = input("web", |input, http| {
         input.hint = Hint::ndjson();
+        input.batching.compression_level = 6;
         http.max_payload_size = 4 << 20;
         http.max_lines_per_request = 1_000_000;
     });
     let running = start(vec![web]);
     running.store.0.discard.store(true, SeqCst);
-    let event = r#"{"user":"ann","action":"login","status":200,"bytes":12345,"path":"/index.html"}"#;
-    let rate = load(&running, 64, post("/webhook", "", event)).await;
+    let mut state = 1u64;
+    let mut event = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let (user, bytes, path) = (state >> 54, (state >> 20) % 100_000, state >> 40);
+        format!(
+            r#"{{"user":"u{user}","action":"login","status":200,"bytes":{bytes},"path":"/{path:x}/index.html"}}"#
+        )
+    };
+    let rate = load(&running, 64, post("/webhook", "", event())).await;
     println!("one event per request, 64 clients: {rate:.0} requests/s");
-    let body = format!("{event}\n").repeat((1 << 20) / (event.len() + 1));
+    let body = (0..10_000).map(|_| event() + "\n").collect::<Vec<_>>().concat();
+    let rate = load(&running, 1, post("/webhook", "", &body)).await;
+    println!("1 MiB per request, 1 client: {:.0} MB/s", rate * body.len() as f64 / 1e6);
     let rate = load(&running, 4, post("/webhook", "", &body)).await;
     println!("1 MiB per request, 4 clients: {:.0} MB/s", rate * body.len() as f64 / 1e6);
-    let gzip = zstd::encode_all(body.as_bytes(), 1).unwrap();
-    let rate = load(&running, 4, post("/webhook", "Content-Encoding: zstd\r\n", &gzip)).await;
+    let zstd = zstd::encode_all(body.as_bytes(), 1).unwrap();
+    let rate = load(&running, 4, post("/webhook", "Content-Encoding: zstd\r\n", &zstd)).await;
     println!("1 MiB per request as zstd, 4 clients: {:.0} MB/s", rate * body.len() as f64 / 1e6);
 }
