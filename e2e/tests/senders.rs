@@ -1,8 +1,11 @@
 //! Real programs as senders: `logger`, rsyslog, syslog-ng and curl against the whole binary.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod common;
+
 use std::{fs::OpenOptions, io::Write, path::Path, time::Duration};
 
+use common::certificate;
 use e2e::{
     free_port, peers,
     process::Proxy,
@@ -123,24 +126,6 @@ fn syslog_ng_over_udp_tcp_and_octet_counting() {
             assert_eq!((&object["rfc"], &object["priority"]), (&json!(rfc), &json!("156")), "{object}");
         }
     }
-}
-
-/// A certificate of its own authority, written as `tls.crt`, `tls.key` and `ca.crt`.
-fn certificate(folder: &Path) {
-    let authority_key = rcgen::KeyPair::generate().unwrap();
-    let mut authority = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
-    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    authority.distinguished_name.push(rcgen::DnType::CommonName, "test authority");
-    let ca = authority.self_signed(&authority_key).unwrap();
-    let issuer = rcgen::Issuer::new(authority, authority_key);
-    let key = rcgen::KeyPair::generate().unwrap();
-    let mut own =
-        rcgen::CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
-    own.distinguished_name.push(rcgen::DnType::CommonName, "localhost");
-    let cert = own.signed_by(&key, &issuer).unwrap();
-    std::fs::write(folder.join("tls.crt"), cert.pem()).unwrap();
-    std::fs::write(folder.join("tls.key"), key.serialize_pem()).unwrap();
-    std::fs::write(folder.join("ca.crt"), ca.pem()).unwrap();
 }
 
 #[test]

@@ -1,7 +1,14 @@
 //! What several test files use.
 #![allow(dead_code, clippy::unwrap_used, clippy::panic)]
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write,
+    net::SocketAddr,
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use e2e::{
     load::{Plan, Shape},
@@ -76,4 +83,58 @@ pub fn udp_inodes(port: u16) -> Vec<String> {
 pub fn input_status(proxy: &Proxy, name: &str) -> Option<Value> {
     let status = proxy.json("/api/v1/status").ok()?;
     status["inputs"].as_array()?.iter().find(|input| input["name"] == name).cloned()
+}
+
+/// A certificate for `localhost` of its own authority, written as `tls.crt`, `tls.key` and `ca.crt`.
+pub fn certificate(folder: &Path) {
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    authority.distinguished_name.push(rcgen::DnType::CommonName, "test authority");
+    let ca = authority.self_signed(&authority_key).unwrap();
+    let issuer = rcgen::Issuer::new(authority, authority_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut own =
+        rcgen::CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    own.distinguished_name.push(rcgen::DnType::CommonName, "localhost");
+    let cert = own.signed_by(&key, &issuer).unwrap();
+    fs::write(folder.join("tls.crt"), cert.pem()).unwrap();
+    fs::write(folder.join("tls.key"), key.serialize_pem()).unwrap();
+    fs::write(folder.join("ca.crt"), ca.pem()).unwrap();
+}
+
+/// Unix nanoseconds.
+pub fn now_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64
+}
+
+/// Writes a batch as the old program leaves it: `<spool>/<tenant>/<dataset>/<state>/`, with metadata that holds the
+/// file's absolute path when `meta` says in which folder the program believed it was.
+pub fn old_spool_entry(
+    spool: &Path,
+    state: &str,
+    tenant: &str,
+    dataset: &str,
+    stamp: u64,
+    lines: &str,
+    meta: Option<&Path>,
+) {
+    let folder = spool.join(tenant).join(dataset).join(state);
+    fs::create_dir_all(&folder).unwrap();
+    let id = format!("{tenant}--{dataset}--{stamp}--ndjson");
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(lines.as_bytes()).unwrap();
+    let body = encoder.finish().unwrap();
+    fs::write(folder.join(format!("{id}.gz")), &body).unwrap();
+    if let Some(believed) = meta {
+        let text = json!({
+            "id": id, "tenant_id": tenant, "dataset_id": dataset,
+            "filename": believed.join(format!("{id}.gz")), "compressed_size": body.len(),
+            "uncompressed_size": lines.len(), "line_count": lines.lines().count(),
+            "created_at": "2026-01-01T00:01:00.1Z", "last_retry": "2026-01-01T00:02:00.1Z", "retry_count": 2,
+            "status": state, "failure_reason": "HTTP request failed with status 503: busy",
+            "trigger_reason": "upload_failed",
+        });
+        fs::write(folder.join(format!("{id}.meta")), text.to_string()).unwrap();
+    }
 }
