@@ -76,7 +76,7 @@ fn w16_everything_the_old_program_left_is_delivered_once_and_foreign_files_stay(
     until(LIMIT, "the old files to go", || {
         let left: Vec<String> =
             files(&spool).into_iter().filter(|path| !path.contains("/.instance-")).collect();
-        let data = left.iter().filter(|path| path.ends_with(".gz") || path.contains("/raw/")).count();
+        let data = left.iter().filter(|path| path.contains("--ndjson.gz") || path.contains("/raw/")).count();
         (data <= 1).then_some(())
     })
     .unwrap_or_else(|error| panic!("{error}: {:#?}", files(&spool)));
