@@ -171,3 +171,13 @@ async fn w31_a_listed_peer_that_sends_no_header_is_closed_after_the_handshake_ti
     assert_eq!(line(&mut silent).await, "");
     assert_eq!(running.service.refused.lock()[0].1, Refusal::Handshake);
 }
+
+#[test]
+fn only_errors_of_one_connection_are_passed_over_without_a_pause() {
+    for error in [libc::ECONNABORTED, libc::ECONNRESET, libc::EINTR, libc::EAGAIN] {
+        assert!(concerns_one_connection(&io::Error::from_raw_os_error(error)), "{error}");
+    }
+    for error in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM] {
+        assert!(!concerns_one_connection(&io::Error::from_raw_os_error(error)), "{error}");
+    }
+}

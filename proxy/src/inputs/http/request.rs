@@ -152,7 +152,8 @@ impl<S: Store> Exchange<'_, S> {
         } else {
             most_compressed(source.max_payload_size)
         };
-        if body.size_hint().lower() > longest as u64 {
+        let length = body.size_hint().lower();
+        if length > longest as u64 || length > self.http.shared.memory.total() {
             return Err(Answer::TooLarge);
         }
         if stop.is_cancelled() {

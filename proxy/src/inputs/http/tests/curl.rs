@@ -82,7 +82,7 @@ async fn w31_tls_with_client_certificates_and_a_new_certificate_without_restart(
     let handle = Arc::new(TlsHandle::load(&tls).unwrap());
     let settings = AcceptSettings {
         tls: Some(Arc::clone(&handle)),
-        handshake_timeout: Duration::from_secs(3),
+        handshake_timeout: Duration::from_secs(5),
         ..AcceptSettings::default()
     };
     let running = start_with(vec![input("web", |_, _| {})], "127.0.0.1", settings, 64 << 20);

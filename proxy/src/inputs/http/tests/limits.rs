@@ -4,9 +4,9 @@ use super::*;
 
 fn fast() -> Input {
     input("web", |_, http| {
-        http.read_timeout = Duration::from_millis(600);
-        http.idle_timeout = Duration::from_millis(900);
-        http.write_timeout = Duration::from_millis(600);
+        http.read_timeout = Duration::from_secs(2);
+        http.idle_timeout = Duration::from_secs(3);
+        http.write_timeout = Duration::from_secs(2);
     })
 }
 
@@ -73,7 +73,7 @@ async fn a_request_longer_in_the_spool_than_its_time_to_be_read_is_answered() {
     running.store.0.gate.forget_permits(1_000_000);
     let mut client = Client::to(running.address).await;
     client.send(post("/webhook", "", "a")).await;
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
     running.store.0.gate.add_permits(1);
     assert_eq!(client.reply().await.unwrap().status, 200);
 }
@@ -146,6 +146,7 @@ async fn memory_is_bounded_by_the_budget() {
     // More than there is at all can never succeed.
     let line = "x".repeat(999) + "\n";
     assert_eq!(once(&running, post("/webhook", "", line.repeat(3000))).await.status, 413);
+    assert_eq!(once(&running, chunked("/webhook", "", &[line.repeat(3000).as_bytes()])).await.status, 413);
     // What others hold now comes back.
     let held = running.memory.reserve(500 * 1024).await;
     let more = running.memory.reserve(300 * 1024).await;

@@ -63,7 +63,7 @@ const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc0\0\x02\x
 fn behind(proxies: &str) -> Running {
     let settings = AcceptSettings {
         proxy_protocol_from: vec![proxies.parse().unwrap()],
-        handshake_timeout: Duration::from_secs(2),
+        handshake_timeout: Duration::from_secs(10),
         ..AcceptSettings::default()
     };
     let web = input("web", |input, _| input.format = DataFormat::Text);
