@@ -59,7 +59,7 @@ impl Compressor {
         out.extend_from_slice(b"BF");
         out.extend_from_slice(&(SUBFIELD as u16).to_le_bytes());
         out.resize(HEADER, 0);
-        let state = self.states.iter_mut().nth(level as usize);
+        let state = self.states.get_mut(level as usize);
         if let Some(state) = state {
             let state = state.get_or_insert_with(|| Box::new(Compress::new(Compression::new(level), false)));
             state.reset();

@@ -5,12 +5,48 @@
 //!       -> backlog (queue, retry, dlq) <-> deliver
 //! ```
 
-use std::{io::Read, sync::Arc, time::SystemTime};
+#![deny(clippy::indexing_slicing)]
 
+use std::{fmt, sync::Arc, time::SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+#[macro_use]
+mod failpoint;
+
+mod backlog;
+mod checkpoint;
+mod disk;
+mod filer;
+mod files;
+mod frame;
+mod handle;
+mod instance;
+mod limits;
+mod live;
+mod log;
 pub mod member;
+mod memory_disk;
+mod meta;
+mod metrics;
+mod open_batch;
+mod recovery;
+mod segment;
+mod shared;
+mod split;
+mod stamps;
+mod store;
+#[cfg(test)]
+mod tests;
+mod walk;
+mod worker;
+mod writer;
+
+pub use handle::{Spool, SpoolError, SpoolHandle};
+use shared::Shared;
 
 use crate::{
-    batch::{Chunk, Class, MemoryBudget},
+    batch::{Class, MemoryBudget},
     config::Spooling,
     ids::{DatasetKey, Hint},
     ledger::Ledger,
@@ -36,7 +72,8 @@ pub enum Refused {
 pub struct Stamp(pub u64);
 
 /// Where a closed batch stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum State {
     /// Never tried.
     Queue,
@@ -46,8 +83,20 @@ pub enum State {
     Dlq,
 }
 
+impl State {
+    /// Value of the metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Retry => "retry",
+            Self::Dlq => "dlq",
+        }
+    }
+}
+
 /// Why a batch failed last. One variant is one metric label and one machine-readable reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// Connection refused, reset, DNS.
     Network,
@@ -126,108 +175,60 @@ impl Entry {
     }
 }
 
+/// Sums over batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Number.
+    pub batches: u64,
+    /// Bytes of their files.
+    pub bytes: u64,
+    /// Lines.
+    pub lines: u64,
+    /// Name of the oldest.
+    pub oldest: Option<Stamp>,
+    /// Name of the newest.
+    pub newest: Option<Stamp>,
+}
+
+/// Bytes and limits at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UsageNow {
+    /// Segments of the log.
+    pub log_bytes: u64,
+    /// Batch files outside the DLQ.
+    pub batch_bytes: u64,
+    /// The DLQ.
+    pub dlq_bytes: u64,
+    /// Limit of the first two together.
+    pub limit_bytes: u64,
+    /// Limit of the DLQ.
+    pub dlq_limit_bytes: u64,
+    /// Why nothing can be written, if so.
+    pub unwritable: Option<String>,
+}
+
+/// Where the compression level comes from.
+pub type LevelNow = Arc<dyn Fn() -> u32 + Send + Sync>;
+
 /// What a spool needs of the rest of the process.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Parts {
     /// Settings.
     pub settings: Spooling,
-    /// The memory budget, for tails.
+    /// The memory budget. The spool takes a quarter of it for tails, and half of it when `enabled` is false.
     pub memory: MemoryBudget,
     /// The book of events.
     pub ledger: Arc<Ledger>,
     /// Registry.
     pub metrics: Arc<Metrics>,
+    /// Level for tails.
+    pub level: LevelNow,
+    /// `receiver.max_payload_size`: no batch grows beyond it.
+    pub max_payload: u64,
 }
 
-/// A handle to the running spool; clones share it.
-#[derive(Debug, Clone)]
-pub struct SpoolHandle {}
-
-#[allow(unused_variables, clippy::unimplemented, clippy::unused_async, missing_docs)]
-impl SpoolHandle {
-    /// Hands a chunk over from a decoder thread. Unacknowledged data makes room by moving its like to the DLQ.
-    pub fn submit_blocking(&self, chunk: Chunk) -> Result<(), Refused> {
-        unimplemented!()
-    }
-
-    /// Hands a chunk over and waits while the spool is full (TCP: the sender is slowed down). No durability yet.
-    pub async fn submit(&self, chunk: Chunk) -> Result<(), Refused> {
-        unimplemented!()
-    }
-
-    /// Returns once all chunks are in the log and synced; refuses at once when full (HTTP: 503).
-    pub async fn commit(&self, chunks: Vec<Chunk>) -> Result<(), Refused> {
-        unimplemented!()
-    }
-
-    /// Whether data of this class would be taken now.
-    pub fn has_room(&self, class: Class) -> bool {
-        unimplemented!()
-    }
-
-    /// Datasets that have batches in queue or retry, or in the DLQ.
-    pub fn datasets(&self) -> Vec<DatasetKey> {
-        unimplemented!()
-    }
-
-    /// Oldest batches of a dataset in the given states, at most `limit`, from `after` (exclusive) on.
-    pub fn entries(
-        &self,
-        key: &DatasetKey,
-        states: &[State],
-        after: Option<Stamp>,
-        limit: usize,
-    ) -> Vec<Entry> {
-        unimplemented!()
-    }
-
-    /// One batch.
-    pub fn entry(&self, stamp: Stamp) -> Option<Entry> {
-        unimplemented!()
-    }
-
-    /// Resolves when a batch was closed, returned or moved since the last call.
-    pub async fn changed(&self) {
-        unimplemented!()
-    }
-
-    /// The bytes of a batch (gzip), for reading from the start. A batch's file may move meanwhile; the reader stays good.
-    pub fn open(&self, stamp: Stamp) -> std::io::Result<Box<dyn Read + Send>> {
-        unimplemented!()
-    }
-
-    /// The Receiver has it: the file goes.
-    pub async fn delivered(&self, stamp: Stamp) -> std::io::Result<()> {
-        unimplemented!()
-    }
-
-    /// An attempt failed: one more in `attempts`, state retry.
-    pub async fn failed(&self, stamp: Stamp, failure: Failure) -> std::io::Result<()> {
-        unimplemented!()
-    }
-
-    /// Into the DLQ, with its reason.
-    pub async fn bury(&self, stamp: Stamp, failure: Failure) -> std::io::Result<()> {
-        unimplemented!()
-    }
-
-    /// Out of the DLQ into retry, with `attempts` 0.
-    pub async fn revive(&self, stamp: Stamp) -> std::io::Result<()> {
-        unimplemented!()
-    }
-
-    /// A person deletes a DLQ entry.
-    pub async fn delete(&self, stamp: Stamp) -> std::io::Result<()> {
-        unimplemented!()
-    }
-
-    /// A batch whose members do not match their CRC: set aside, counted, never sent.
-    pub async fn quarantine(&self, stamp: Stamp, why: String) -> std::io::Result<()> {
-        unimplemented!()
-    }
-
-    /// Cuts a batch in two after a 413; `None` when it has one line only.
-    pub async fn split(&self, stamp: Stamp) -> std::io::Result<Option<[Stamp; 2]>> {
-        unimplemented!()
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("settings", &self.settings).finish_non_exhaustive()
     }
 }

@@ -1,0 +1,130 @@
+//! Shortens the log in the background: syncs batch files so that segments are not needed, and removes segments.
+
+use std::{collections::HashSet, io, sync::Arc, thread::JoinHandle, time::Duration};
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use super::{
+    Shared, filer::Filer, files::Tree, open_batch::Building, store::missing_is_fine, writer::Message,
+};
+use crate::ids::DatasetKey;
+
+/// A batch to make durable, and the segment from which on it needs the log afterwards (open batches).
+pub type Wanted = (Arc<Building>, Option<u32>);
+
+#[derive(Debug)]
+enum Work {
+    /// Make batches durable.
+    Batches { batches: Vec<Wanted>, written: Receiver<()>, lanes: usize },
+    /// Remove segments, once the removal of finished batches' files is durable: else such a file could come back
+    /// without its frames, and shorter.
+    Retire { segments: Vec<u32>, folders: HashSet<DatasetKey> },
+}
+
+/// The thread, and whether it works.
+#[derive(Debug)]
+pub struct Checkpointer {
+    work: Sender<Work>,
+    thread: JoinHandle<()>,
+    busy: bool,
+}
+
+impl Checkpointer {
+    /// Starts the thread.
+    pub fn start(shared: &Arc<Shared>) -> io::Result<Self> {
+        let (work, jobs) = unbounded();
+        let shared = Arc::clone(shared);
+        let thread =
+            std::thread::Builder::new().name("spool-sync".to_owned()).spawn(move || run(&shared, &jobs))?;
+        Ok(Self { work, thread, busy: false })
+    }
+
+    /// Whether something is under way.
+    pub fn busy(&self) -> bool {
+        self.busy
+    }
+
+    /// The writer has the answer.
+    pub fn finished(&mut self) {
+        self.busy = false;
+    }
+
+    /// Makes batches durable; all their bytes have been handed to the filer.
+    pub fn make_durable(&mut self, batches: Vec<Wanted>, filer: &Filer) {
+        let (done, written) = bounded(16);
+        let lanes = filer.barrier(&done);
+        self.busy = self.work.send(Work::Batches { batches, written, lanes }).is_ok();
+    }
+
+    /// Removes segments, oldest first; `folders` are those of batches finished since the last time.
+    pub fn retire(&mut self, segments: Vec<u32>, folders: HashSet<DatasetKey>) {
+        self.busy = self.work.send(Work::Retire { segments, folders }).is_ok();
+    }
+
+    /// Ends the thread.
+    pub fn stop(self) {
+        drop(self.work);
+        drop(self.thread.join());
+    }
+}
+
+fn run(shared: &Shared, jobs: &Receiver<Work>) {
+    // Folders whose sync failed are owed until it succeeds.
+    let mut owed = HashSet::new();
+    for work in jobs {
+        let result = match work {
+            Work::Batches { batches, written, lanes } => {
+                let arrived = (0..lanes).all(|_| written.recv().is_ok());
+                if !arrived || shared.abandoned.is_set() {
+                    return;
+                }
+                make_durable(shared, &batches).map(|()| {
+                    shared.metrics().checkpointed.inc_by(batches.len() as u64);
+                    Message::Durable(
+                        batches.iter().map(|(file, needed)| (file.name.stamp, *needed)).collect(),
+                    )
+                })
+            }
+            Work::Retire { segments, folders } => {
+                owed.extend(folders);
+                retire(shared, &segments, &mut owed).map(Message::Retired)
+            }
+        };
+        failpoint!("checkpoint.synced");
+        shared.tell_writer(result.unwrap_or_else(|error| {
+            shared.metrics().file_failures.inc();
+            tracing::warn!(%error, "the log cannot be shortened now; trying again");
+            shared.abandoned.wait(Duration::from_secs(1));
+            Message::Durable(Vec::new())
+        }));
+    }
+}
+
+fn make_durable(shared: &Shared, batches: &[Wanted]) -> io::Result<()> {
+    let store = &shared.store;
+    // A file may move to the other tree meanwhile; one that is in neither was delivered.
+    for (file, _) in batches {
+        for tree in [Tree::Batches, Tree::Dlq, Tree::Batches] {
+            missing_is_fine(store.disk.sync(&store.layout.data(tree, &file.name)))?;
+        }
+    }
+    failpoint!("checkpoint.files");
+    let keys: HashSet<&DatasetKey> = batches.iter().map(|(file, _)| &file.name.key).collect();
+    store.sync_folders(keys.into_iter())
+}
+
+fn retire(shared: &Shared, segments: &[u32], owed: &mut HashSet<DatasetKey>) -> io::Result<u32> {
+    let store = &shared.store;
+    store.sync_folders(owed.iter())?;
+    owed.clear();
+    failpoint!("retire.folders");
+    let mut last = 0;
+    for number in segments {
+        missing_is_fine(store.disk.remove(&store.layout.segment(*number)))?;
+        failpoint!("retire.removed");
+        store.disk.sync_dir(&store.layout.log())?;
+        shared.metrics().segments_removed.inc();
+        last = *number;
+    }
+    Ok(last)
+}

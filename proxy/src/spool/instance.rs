@@ -1,0 +1,150 @@
+//! Which `.instance-N` folder a process works in.
+
+use std::{
+    fs::{self, File, TryLockError},
+    hash::{BuildHasher, RandomState},
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::disk::{Disk, RealDisk};
+
+const PREFIX: &str = ".instance-";
+/// What this program writes and reads.
+const FORMAT: u32 = 1;
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Format {
+    format: u32,
+    spool_id: u16,
+}
+
+/// A folder that is ours while this lives.
+#[derive(Debug)]
+pub struct Instance {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Low 16 bits of its stamps.
+    pub spool_id: u16,
+    _lock: File,
+}
+
+/// Takes the free folder that was used last, else the first free number.
+pub fn claim(directory: &Path) -> io::Result<Instance> {
+    RealDisk.make_dirs(directory)?;
+    for folder in existing(directory)? {
+        if let Some(instance) = try_claim(&folder)? {
+            return Ok(instance);
+        }
+    }
+    for number in 0..1000 {
+        let folder = directory.join(format!("{PREFIX}{number}"));
+        if folder.exists() {
+            continue;
+        }
+        RealDisk.make_dirs(&folder)?;
+        if let Some(instance) = try_claim(&folder)? {
+            RealDisk.sync_dir(directory)?;
+            return Ok(instance);
+        }
+    }
+    Err(io::Error::other("a thousand instance folders are in use"))
+}
+
+/// Folders, the one used last first.
+pub fn existing(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in RealDisk.list(directory)? {
+        let number = entry.name.strip_prefix(PREFIX).and_then(|text| text.parse::<u32>().ok());
+        if entry.folder
+            && let Some(number) = number
+        {
+            let folder = directory.join(&entry.name);
+            let used = fs::metadata(folder.join("LOCK")).and_then(|meta| meta.modified());
+            found.push((std::cmp::Reverse(used.unwrap_or(SystemTime::UNIX_EPOCH)), number, folder));
+        }
+    }
+    found.sort();
+    Ok(found.into_iter().map(|(_, _, folder)| folder).collect())
+}
+
+/// Takes a folder unless somebody has it or its format is unknown.
+pub fn try_claim(folder: &Path) -> io::Result<Option<Instance>> {
+    let lock = fs::OpenOptions::new().write(true).create(true).truncate(false).open(folder.join("LOCK"))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    let Some(format) = read_format(folder)? else {
+        tracing::error!(folder = %folder.display(), "this spool folder was written by a newer version and is left alone; start that version again to deliver what it holds");
+        return Ok(None);
+    };
+    // When it was used is only a preference.
+    drop(lock.set_modified(SystemTime::now()));
+    Ok(Some(Instance { folder: folder.to_owned(), spool_id: format.spool_id, _lock: lock }))
+}
+
+fn read_format(folder: &Path) -> io::Result<Option<Format>> {
+    let path = folder.join("FORMAT");
+    match fs::read(&path) {
+        Ok(bytes) => match serde_json::from_slice::<Format>(&bytes) {
+            Ok(format) => return Ok((format.format <= FORMAT).then_some(format)),
+            Err(error) if serde_json::from_slice::<serde_json::Value>(&bytes).is_ok() => {
+                tracing::warn!(path = %path.display(), %error, "unknown spool format");
+                return Ok(None);
+            }
+            // Torn; segments and files say all that matters.
+            Err(_) => {}
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let format = Format { format: FORMAT, spool_id: random_id() };
+    RealDisk.replace(&path, &serde_json::to_vec(&format)?)?;
+    RealDisk.sync_dir(folder)?;
+    Ok(Some(format))
+}
+
+/// A random number: the standard library's hash maps are seeded with one.
+pub fn random_id() -> u16 {
+    RandomState::new().hash_one(0_u8) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_processes_get_two_folders_and_the_last_used_one_is_taken_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = claim(dir.path()).unwrap();
+        let second = claim(dir.path()).unwrap();
+        assert_ne!(first.folder, second.folder);
+        let (folder, id) = (second.folder.clone(), second.spool_id);
+        drop(first);
+        fs::File::options()
+            .write(true)
+            .open(dir.path().join(".instance-0/LOCK"))
+            .unwrap()
+            .set_modified(SystemTime::UNIX_EPOCH)
+            .unwrap();
+        drop(second);
+        let again = claim(dir.path()).unwrap();
+        assert_eq!((again.folder, again.spool_id), (folder, id));
+    }
+
+    #[test]
+    fn a_newer_format_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(claim(dir.path()).unwrap());
+        let format = dir.path().join(".instance-0/FORMAT");
+        fs::write(&format, r#"{"format":2,"spool_id":1}"#).unwrap();
+        let other = claim(dir.path()).unwrap();
+        assert!(other.folder.ends_with(".instance-1"));
+        assert_eq!(fs::read_to_string(&format).unwrap(), r#"{"format":2,"spool_id":1}"#);
+    }
+}

@@ -1,0 +1,235 @@
+//! The write-ahead log: append, sync, a new segment after a failure.
+
+use std::{collections::VecDeque, io, time::Instant};
+
+use super::{
+    disk::DiskFile,
+    frame::{self, Header},
+    segment::{PAGE, SECOND, SegmentHeader},
+    stamps::Stamps,
+    store::Store,
+};
+
+/// Longest part of the log that may wait for a sync: it is kept in memory meanwhile.
+pub const MAX_UNSYNCED: usize = 4 << 20;
+
+/// What the log remembers of a segment.
+#[derive(Debug, Clone, Copy)]
+pub struct Segment {
+    /// Number.
+    pub number: u32,
+    /// Bytes on the disk.
+    pub bytes: u64,
+}
+
+#[derive(Debug)]
+struct Current {
+    file: Box<dyn DiskFile>,
+    header: SegmentHeader,
+    size: u64,
+    second: bool,
+}
+
+/// The log of one instance. Only the writer has it.
+#[derive(Debug)]
+pub struct Log {
+    store: Store,
+    segment_bytes: u64,
+    number: u32,
+    /// Offset in the current segment up to which everything is synced.
+    synced: u64,
+    current: Option<Current>,
+    segments: VecDeque<Segment>,
+    /// Frames since the last good sync; they belong at `synced`.
+    unsynced: Vec<u8>,
+    written: usize,
+    reserved: u64,
+    created: u64,
+}
+
+impl Log {
+    /// Begins with segment `number`. When it cannot be made the log is broken and [`Log::repair`] tries again.
+    pub fn begin(store: Store, number: u32, segment_bytes: u64, stamps: &Stamps) -> Self {
+        let mut log = Self {
+            store,
+            segment_bytes,
+            number: number.saturating_sub(1),
+            synced: 0,
+            current: None,
+            segments: VecDeque::new(),
+            unsynced: Vec::new(),
+            written: 0,
+            reserved: stamps.reserved(),
+            created: stamps.floor().0,
+        };
+        if let Err(error) = log.new_segment() {
+            tracing::warn!(%error, "no log segment can be made; trying again");
+        }
+        log
+    }
+
+    /// Adds a frame and returns the number of the segment that holds it, or an older one.
+    pub fn append(&mut self, header: &Header, payload: &[u8]) -> u32 {
+        let need = frame::length(payload.len()) as u64;
+        let end = self.synced + self.unsynced.len() as u64;
+        let full = self.current.as_ref().is_some_and(|now| end + need > now.size && end > PAGE as u64);
+        if full && self.sync().is_ok() {
+            // A segment that cannot be made leaves the log broken; the frame waits for the next attempt.
+            self.current = None;
+            drop(self.make_room(need));
+        }
+        frame::encode(header, self.number, self.synced as u32, payload, &mut self.unsynced);
+        self.number
+    }
+
+    /// Bytes that wait for a sync.
+    pub fn unsynced(&self) -> usize {
+        self.unsynced.len()
+    }
+
+    /// Whether nothing can be written now.
+    pub fn broken(&self) -> bool {
+        self.current.is_none()
+    }
+
+    /// Segments, oldest first; the last is the current one.
+    pub fn segments(&self) -> &VecDeque<Segment> {
+        &self.segments
+    }
+
+    /// Bytes of all segments.
+    pub fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// The stamp that a header must hold from the next sync on.
+    pub fn reserve(&mut self, reserved: u64) {
+        self.reserved = reserved;
+    }
+
+    /// Stamps below this have been handed out when a segment is made.
+    pub fn newest_stamp(&mut self, stamp: u64) {
+        self.created = stamp;
+    }
+
+    /// Writes what has not been written, without a sync.
+    pub fn write(&mut self) -> io::Result<()> {
+        let Some(current) = &mut self.current else {
+            return Err(io::Error::other("there is no segment to write to"));
+        };
+        let rest = self.unsynced.get(self.written..).unwrap_or_default();
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let at = self.synced + self.written as u64;
+        failpoint!("log.write");
+        match current.file.write_at(at, rest) {
+            Ok(()) => {
+                self.written = self.unsynced.len();
+                Ok(())
+            }
+            Err(error) => Err(self.abandon(error)),
+        }
+    }
+
+    /// Writes and syncs. After an error this segment is never written again and [`Log::repair`] must follow.
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.write_reserved()?;
+        self.write()?;
+        let Some(current) = &mut self.current else { return Ok(()) };
+        if self.written == 0 {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        failpoint!("log.sync");
+        if let Err(error) = current.file.sync() {
+            return Err(self.abandon(error));
+        }
+        failpoint!("log.synced");
+        self.store.metrics.sync_seconds.observe(begun.elapsed().as_secs_f64());
+        self.synced += self.written as u64;
+        if let Some(segment) = self.segments.back_mut() {
+            segment.bytes = segment.bytes.max(self.synced);
+        }
+        self.written = 0;
+        self.unsynced.clear();
+        self.unsynced.shrink_to(2 * MAX_UNSYNCED);
+        Ok(())
+    }
+
+    /// After a failure: writes everything since the last good sync to a new segment.
+    pub fn repair(&mut self) -> io::Result<()> {
+        self.make_room(self.unsynced.len() as u64)?;
+        frame::move_to_segment(&mut self.unsynced, self.number);
+        self.sync()
+    }
+
+    /// Segments up to `last` were removed.
+    pub fn forget_up_to(&mut self, last: u32) {
+        self.segments.retain(|segment| segment.number > last);
+    }
+
+    fn abandon(&mut self, error: io::Error) -> io::Error {
+        self.store.metrics.log_failures.inc();
+        tracing::warn!(segment = self.number, %error, "the log segment cannot be written; going on in a new one");
+        self.current = None;
+        self.written = 0;
+        error
+    }
+
+    fn write_reserved(&mut self) -> io::Result<()> {
+        let Some(current) = &mut self.current else {
+            return Err(io::Error::other("there is no segment to write to"));
+        };
+        if current.header.reserved == self.reserved {
+            return Ok(());
+        }
+        current.header.reserved = self.reserved;
+        current.second = !current.second;
+        let at = if current.second { SECOND } else { 0 };
+        match current.file.write_at(at, &current.header.encode()) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.abandon(error)),
+        }
+    }
+
+    fn make_room(&mut self, need: u64) -> io::Result<()> {
+        if self.current.is_none() {
+            let usual = self.segment_bytes;
+            self.segment_bytes = usual.max(PAGE as u64 + need);
+            let made = self.new_segment();
+            self.segment_bytes = usual;
+            made?;
+        }
+        Ok(())
+    }
+
+    fn new_segment(&mut self) -> io::Result<()> {
+        let previous_synced = self.synced as u32;
+        // A number is used once, whether its segment could be made or not.
+        self.number += 1;
+        let header = SegmentHeader {
+            number: self.number,
+            previous_synced,
+            created: self.created,
+            reserved: self.reserved,
+        };
+        let path = self.store.layout.segment(self.number);
+        failpoint!("segment.create");
+        let mut file = self.store.disk.create(&path, self.segment_bytes)?;
+        let prepared = file
+            .write_at(0, &header.page())
+            .and_then(|()| file.sync())
+            .and_then(|()| self.store.disk.sync_dir(&self.store.layout.log()));
+        if let Err(error) = prepared {
+            drop(self.store.disk.remove(&path));
+            return Err(error);
+        }
+        failpoint!("segment.created");
+        self.synced = PAGE as u64;
+        self.written = 0;
+        self.segments.push_back(Segment { number: self.number, bytes: self.segment_bytes });
+        self.current = Some(Current { file, header, size: self.segment_bytes, second: true });
+        Ok(())
+    }
+}

@@ -1,0 +1,200 @@
+//! What the spool's threads and handles have in common.
+
+use std::{
+    fmt, io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use crossbeam_channel::Sender;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::{
+    LevelNow, Refused,
+    backlog::{Backlog, Origin},
+    filer::TailBytes,
+    limits::{Flag, Limits, Throttle},
+    metrics::{SpoolMetrics, Usage},
+    recovery::Recovered,
+    store::{Store, missing_is_fine},
+    worker::Op,
+    writer::Message,
+};
+use crate::{
+    batch::{Class, Reservation},
+    config::Spooling,
+    ledger::{Ledger, Place},
+};
+
+/// Shared state. Locks in it are never held across I/O.
+pub struct Shared {
+    /// Files of the own folder.
+    pub store: Store,
+    /// Closed batches.
+    pub backlog: Backlog,
+    /// Settings; a reload replaces them.
+    pub settings: ArcSwap<Spooling>,
+    /// The book of events.
+    pub ledger: Arc<Ledger>,
+    /// Bytes in tails.
+    pub tails: TailBytes,
+    /// How many there may be.
+    pub tail_budget: u64,
+    /// What the Receiver takes at most.
+    pub max_payload: u64,
+    /// Limits as they are now.
+    pub limits: Limits,
+    /// Bound of the log.
+    pub log_limit: u64,
+    /// Length of a segment.
+    pub segment_bytes: u64,
+    /// Low 16 bits of the stamps.
+    pub spool_id: u16,
+    /// Set when threads must not wait any longer.
+    pub abandoned: Flag,
+    /// Intake has ended.
+    pub stopping: AtomicBool,
+    /// Woken when there may be room.
+    pub room: Notify,
+    /// For the log line about a full spool.
+    pub told_full: Throttle,
+    /// For the log line about evictions.
+    pub told_evicted: Throttle,
+    pub(super) level_now: LevelNow,
+    pub(super) unwritable: Mutex<Option<Refused>>,
+    pub(super) is_unwritable: AtomicBool,
+    pub(super) old_log: AtomicU64,
+    pub(super) writer: Sender<Message>,
+    pub(super) worker: Sender<Op>,
+    pub(super) _reserved: Vec<Reservation>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("folder", &self.store.layout.root()).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// Compression level now.
+    pub fn level(&self) -> u32 {
+        (self.level_now)()
+    }
+
+    /// Metrics.
+    pub fn metrics(&self) -> &SpoolMetrics {
+        &self.store.metrics
+    }
+
+    /// Bytes.
+    pub fn usage(&self) -> &Usage {
+        &self.store.usage
+    }
+
+    /// Whether data of this class would be taken now.
+    pub fn has_room(&self, class: Class) -> bool {
+        let limit = match class {
+            Class::Acknowledged => self.limits.acknowledged(),
+            Class::Unacknowledged => self.limits.unacknowledged(),
+        };
+        self.usage().spool() < limit && !self.is_unwritable.load(Relaxed) && !self.stopping.load(Relaxed)
+    }
+
+    /// Why nothing can be written, if so.
+    pub fn unwritable(&self) -> Option<Refused> {
+        if self.is_unwritable.load(Relaxed) { self.unwritable.lock().clone() } else { None }
+    }
+
+    /// The log can, or cannot, be written.
+    pub fn set_unwritable(&self, why: Option<String>) {
+        self.is_unwritable.store(why.is_some(), Relaxed);
+        *self.unwritable.lock() = why.map(Refused::Unwritable);
+        self.room.notify_waiters();
+    }
+
+    /// Bytes of segments of earlier runs.
+    pub fn old_log_bytes(&self) -> u64 {
+        self.old_log.load(Relaxed)
+    }
+
+    /// Sends to the writer; after its end nobody listens, and nothing needs to be said.
+    pub fn tell_writer(&self, message: Message) {
+        drop(self.writer.send(message));
+    }
+
+    /// The volume is full: the worker shall delete from the DLQ.
+    pub fn ask_for_space(&self) {
+        drop(self.worker.send(Op::FreeSpace));
+    }
+
+    /// Runs a file operation again and again while it fails; gives up at the end of the process.
+    pub fn patiently(&self, mut run: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+        let mut told: Option<Instant> = None;
+        loop {
+            let Err(error) = run() else { return Ok(()) };
+            self.metrics().file_failures.inc();
+            if told.is_none_or(|told| told.elapsed() > Duration::from_mins(1)) {
+                tracing::warn!(%error, "a batch file cannot be written; trying again every second, its lines are safe in the log");
+                told = Some(Instant::now());
+            }
+            if error.kind() == io::ErrorKind::StorageFull {
+                self.ask_for_space();
+            }
+            if self.abandoned.wait(Duration::from_secs(1)) {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Reads the volume's size and sets the limits from it.
+    pub fn measure_volume(&self) {
+        let usage = self.usage();
+        let used = usage.spool() + usage.dlq.load(Relaxed);
+        let space = self.store.disk.space(self.store.layout.root()).ok();
+        self.limits.update(&self.settings.load(), space, used);
+    }
+
+    /// Shows recovered batches to delivery.
+    pub fn publish_recovered(&self, recovered: Recovered) {
+        let Recovered { records, damaged, done, quarantined } = recovered;
+        if quarantined > 0 {
+            self.ledger.import(Place::Quarantined, quarantined);
+            self.metrics().quarantined_lines.inc_by(quarantined);
+        }
+        let found = records.len();
+        for record in records {
+            self.metrics().recovered.inc();
+            self.backlog.insert(record, Origin::Found);
+        }
+        for (stamp, key) in done {
+            self.tell_writer(Message::Done(stamp, key));
+        }
+        for stamp in damaged {
+            let (answer, _) = tokio::sync::oneshot::channel();
+            drop(self.worker.send(Op::Quarantine(stamp, "found damaged at start".to_owned(), answer)));
+        }
+        if found > 0 {
+            tracing::info!(batches = found, "batches of earlier runs were found in the spool");
+        }
+    }
+
+    /// Removes segments whose batches are all durable in files or finished.
+    pub fn drop_old_segments(&self, store: &Store, old: &[u32]) {
+        for number in old {
+            let path = store.layout.segment(*number);
+            failpoint!("recovery.drop");
+            let removed = missing_is_fine(store.disk.remove(&path))
+                .and_then(|()| store.disk.sync_dir(&store.layout.log()));
+            if let Err(error) = removed {
+                tracing::warn!(path = %path.display(), %error, "a log segment cannot be removed; it is read again at the next start");
+                return;
+            }
+        }
+        self.old_log.store(0, Relaxed);
+    }
+}

@@ -1,0 +1,77 @@
+//! Names of batches: strictly increasing, whatever the clock does.
+
+use super::Stamp;
+
+const ID: u64 = 0xffff;
+/// How far ahead of the newest stamp the reserved one is set.
+const AHEAD_NS: u64 = 5_000_000_000;
+
+/// Hands out stamps of one spool.
+#[derive(Debug, Clone, Copy)]
+pub struct Stamps {
+    last: u64,
+    reserved: u64,
+    id: u16,
+}
+
+impl Stamps {
+    /// Stamps above `newest` (every one handed out before) and not before `now_ns`.
+    pub fn new(id: u16, newest: u64, now_ns: u64) -> Self {
+        let last = newest.max(now_ns) & !ID;
+        Self { last, reserved: last + AHEAD_NS, id }
+    }
+
+    /// The next one.
+    pub fn next(&mut self, now_ns: u64) -> Stamp {
+        self.last = (now_ns & !ID).max(self.last + ID + 1);
+        Stamp(self.last | u64::from(self.id))
+    }
+
+    /// What a segment header must say: above every stamp handed out.
+    pub fn reserved(&self) -> u64 {
+        self.reserved
+    }
+
+    /// A new reserved stamp when the old one is nearly used up. It must be on the disk before the stamps are.
+    pub fn renew(&mut self) -> Option<u64> {
+        (self.last + AHEAD_NS / 2 > self.reserved).then(|| {
+            self.reserved = self.last + AHEAD_NS;
+            self.reserved
+        })
+    }
+
+    /// Below every stamp this run hands out from now on, and above all before.
+    pub fn floor(&self) -> Stamp {
+        Stamp(self.last + ID)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn h13_stamps_increase_when_the_clock_stands_still_steps_back_or_the_process_starts_again() {
+        let mut stamps = Stamps::new(7, 0, 1_767_225_600_000_000_000);
+        let mut before = Stamp(0);
+        for now in [1_767_225_600_000_000_000, 1_767_225_600_000_000_000, 1_500_000_000_000_000_000] {
+            let stamp = stamps.next(now);
+            assert!(stamp > before);
+            assert_eq!((stamp.0 & 0xffff, format!("{:019}", stamp.0).len()), (7, 19));
+            before = stamp;
+        }
+        assert!(before.0 < stamps.reserved());
+        let mut again = Stamps::new(7, stamps.reserved(), 1_500_000_000_000_000_000);
+        assert!(again.next(1_500_000_000_000_000_000) > before);
+    }
+
+    #[test]
+    fn the_reserved_stamp_stays_ahead() {
+        let mut stamps = Stamps::new(1, 0, 1_000_000_000_000);
+        for second in 0..60 {
+            let stamp = stamps.next(1_000_000_000_000 + second * 1_000_000_000);
+            stamps.renew();
+            assert!(stamp.0 < stamps.reserved());
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What happens to single batch files of one instance folder.
+
+use std::{
+    collections::BTreeSet,
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    disk::{Disk, Source},
+    files::{Layout, Name, Tree},
+    meta::Meta,
+    metrics::{SpoolMetrics, Usage},
+};
+use crate::ids::DatasetKey;
+
+/// A disk, a folder on it, and the books about it.
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// The file system.
+    pub disk: Arc<dyn Disk>,
+    /// The folder.
+    pub layout: Layout,
+    /// Metrics.
+    pub metrics: Arc<SpoolMetrics>,
+    /// Bytes.
+    pub usage: Arc<Usage>,
+}
+
+impl Store {
+    /// Writes `bytes` at `at` of a batch's data file; makes the folders when they are missing.
+    pub fn write(&self, tree: Tree, name: &Name, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let path = self.layout.data(tree, name);
+        failpoint!("file.write");
+        self.with_folder(&path, || self.disk.write_at(&path, at, bytes))
+    }
+
+    /// Opens a batch's data.
+    pub fn open(&self, tree: Tree, name: &Name) -> io::Result<Box<dyn Source>> {
+        self.disk.open(&self.layout.data(tree, name))
+    }
+
+    /// All of a batch's data.
+    pub fn read(&self, tree: Tree, name: &Name) -> io::Result<Vec<u8>> {
+        self.disk.read(&self.layout.data(tree, name))
+    }
+
+    /// Replaces a batch's data as a whole.
+    pub fn replace(&self, tree: Tree, name: &Name, bytes: &[u8]) -> io::Result<()> {
+        let path = self.layout.data(tree, name);
+        self.with_folder(&path, || self.disk.replace(&path, bytes))
+    }
+
+    /// Removes data, then metadata.
+    pub fn remove(&self, tree: Tree, name: &Name, has_meta: bool) -> io::Result<()> {
+        failpoint!("file.remove");
+        missing_is_fine(self.disk.remove(&self.layout.data(tree, name)))?;
+        if has_meta { self.remove_meta(tree, name) } else { Ok(()) }
+    }
+
+    /// Removes metadata.
+    pub fn remove_meta(&self, tree: Tree, name: &Name) -> io::Result<()> {
+        missing_is_fine(self.disk.remove(&self.layout.meta(tree, name)))
+    }
+
+    /// Puts metadata beside a batch.
+    pub fn save_meta(&self, tree: Tree, name: &Name, meta: &Meta) -> io::Result<()> {
+        let path = self.layout.meta(tree, name);
+        failpoint!("meta.write");
+        let saved = self.with_folder(&path, || self.disk.replace(&path, &meta.encode()));
+        if let Err(error) = &saved {
+            self.metrics.file_failures.inc();
+            tracing::warn!(path = %path.display(), %error, "metadata of a batch cannot be written; its attempts and reason are known until the next start only");
+        }
+        saved
+    }
+
+    /// Metadata of a batch; `None` when there is none or it cannot be read.
+    pub fn load_meta(&self, tree: Tree, name: &Name) -> Option<Meta> {
+        Meta::decode(&self.disk.read(&self.layout.meta(tree, name)).ok()?)
+    }
+
+    /// Moves data to the other tree.
+    pub fn move_data(&self, name: &Name, from: Tree, to: Tree) -> io::Result<()> {
+        let path = self.layout.data(to, name);
+        failpoint!("file.rename");
+        self.with_folder(&path, || self.disk.rename(&self.layout.data(from, name), &path))
+    }
+
+    /// Makes the names of a dataset's batches durable in both trees, and the folders above.
+    pub fn sync_folders<'a>(&self, keys: impl Iterator<Item = &'a DatasetKey>) -> io::Result<()> {
+        let mut folders = BTreeSet::new();
+        for key in keys {
+            for tree in [Tree::Batches, Tree::Dlq] {
+                let folder = self.layout.folder(tree, key);
+                let above = folder.ancestors().take_while(|dir| dir.starts_with(self.layout.root()));
+                folders.extend(above.map(Path::to_owned).collect::<Vec<PathBuf>>());
+            }
+        }
+        // Deepest first, so that a name is durable only when what it names is.
+        for folder in folders.iter().rev() {
+            missing_is_fine(self.disk.sync_dir(folder))?;
+        }
+        Ok(())
+    }
+
+    /// Keeps bytes that cannot be trusted, under `label`.
+    pub fn quarantine(&self, label: &str, bytes: &[u8]) -> io::Result<()> {
+        let folder = self.layout.quarantine();
+        self.disk.make_dirs(&folder)?;
+        let path = folder.join(label);
+        self.disk.replace(&path, bytes)?;
+        self.disk.sync_dir(&folder)?;
+        self.metrics.quarantined.inc();
+        Ok(())
+    }
+
+    fn with_folder<T>(&self, path: &Path, mut run: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        match run() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.disk.make_dirs(path.parent().unwrap_or(self.layout.root()))?;
+                run()
+            }
+            other => other,
+        }
+    }
+}
+
+/// A name that is gone already needs no removal or sync.
+pub fn missing_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,4 @@
+//! Tests of the spool as a whole.
+
+mod life;
+mod rig;

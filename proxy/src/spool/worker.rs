@@ -1,0 +1,389 @@
+//! Operations on closed batches: one thread, one after the other, so that a batch has one owner at a time.
+//!
+//! What the index says follows even where the disk refuses: a `.meta` that cannot be written or a file that cannot be
+//! moved is reported and costs nothing until the next start.
+
+use std::{
+    io::{self, ErrorKind},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant, SystemTime},
+};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use tokio::sync::oneshot;
+
+use super::{
+    Failure, Reason, Shared, Stamp, State,
+    backlog::{Origin, Record},
+    files::Tree,
+    frame::Cut,
+    member::Compressor,
+    meta::{self, Meta},
+    split,
+    walk::{Piece, pieces},
+    writer::Message,
+};
+use crate::ledger::Place;
+
+const TICK: Duration = Duration::from_secs(1);
+
+/// Answer to an operation.
+pub type Answer = oneshot::Sender<io::Result<Option<[Stamp; 2]>>>;
+
+/// What can be done.
+#[derive(Debug)]
+pub enum Op {
+    /// See [`super::SpoolHandle::delivered`].
+    Delivered(Stamp, Answer),
+    /// See [`super::SpoolHandle::failed`].
+    Failed(Stamp, Failure, Answer),
+    /// See [`super::SpoolHandle::bury`].
+    Bury(Stamp, Failure, Answer),
+    /// See [`super::SpoolHandle::revive`].
+    Revive(Stamp, Answer),
+    /// See [`super::SpoolHandle::delete`].
+    Delete(Stamp, Answer),
+    /// See [`super::SpoolHandle::quarantine`].
+    Quarantine(Stamp, String, Answer),
+    /// See [`super::SpoolHandle::split`].
+    Split(Stamp, Answer),
+    /// Move unacknowledged batches to the DLQ until their class has room.
+    MakeRoom(Sender<()>),
+    /// The volume is full: delete from the DLQ.
+    FreeSpace,
+    /// End.
+    Stop,
+}
+
+/// The thread's state.
+#[derive(Debug)]
+pub struct Worker {
+    shared: Arc<Shared>,
+    ops: Receiver<Op>,
+    compressor: Compressor,
+    next_tick: Instant,
+    next_cleanup: Instant,
+    freed_at: Option<Instant>,
+}
+
+impl Worker {
+    /// A worker for `ops`.
+    pub fn new(shared: Arc<Shared>, ops: Receiver<Op>) -> Self {
+        let now = Instant::now();
+        Self {
+            shared,
+            ops,
+            compressor: Compressor::default(),
+            next_tick: now,
+            next_cleanup: now + TICK,
+            freed_at: None,
+        }
+    }
+
+    /// Runs until [`Op::Stop`].
+    pub fn run(mut self) {
+        loop {
+            match self.ops.recv_deadline(self.next_tick) {
+                Ok(Op::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(op) => self.perform(op),
+                Err(RecvTimeoutError::Timeout) => self.tick(),
+            }
+        }
+    }
+
+    fn perform(&mut self, op: Op) {
+        match op {
+            Op::Delivered(stamp, answer) => {
+                drop(answer.send(self.finish(stamp, Place::Delivered).map(|_| None)));
+            }
+            Op::Delete(stamp, answer) => drop(answer.send(self.finish(stamp, Place::Deleted).map(|_| None))),
+            Op::Failed(stamp, failure, answer) => {
+                drop(answer.send(self.failed(stamp, failure).map(|()| None)));
+            }
+            Op::Bury(stamp, failure, answer) => {
+                drop(answer.send(self.bury(stamp, failure).map(|()| None)));
+                self.shrink_dlq();
+            }
+            Op::Revive(stamp, answer) => drop(answer.send(self.revive(stamp).map(|()| None))),
+            Op::Quarantine(stamp, why, answer) => {
+                drop(answer.send(self.quarantine(stamp, &why).map(|()| None)));
+            }
+            Op::Split(stamp, answer) => drop(answer.send(self.split(stamp))),
+            Op::MakeRoom(done) => {
+                self.make_room();
+                let _ = done.send(());
+            }
+            Op::FreeSpace => self.free_space(),
+            Op::Stop => {}
+        }
+        self.shared.room.notify_waiters();
+    }
+
+    fn record(&self, stamp: Stamp) -> io::Result<Record> {
+        self.shared
+            .backlog
+            .get(stamp)
+            .ok_or_else(|| io::Error::new(ErrorKind::NotFound, format!("there is no batch {:019}", stamp.0)))
+    }
+
+    /// The batch leaves the spool.
+    fn finish(&self, stamp: Stamp, to: Place) -> io::Result<Record> {
+        let record = self.record(stamp)?;
+        self.shared.backlog.remove(stamp, Some(to));
+        if let Err(error) = self.shared.store.remove(record.tree, &record.name(), record.has_meta) {
+            self.shared.metrics().file_failures.inc();
+            tracing::warn!(batch = %record.entry.file_name(), %error, "the file of a finished batch cannot be removed; it is removed or sent again under the same name at the next start");
+        }
+        failpoint!("done.unlinked");
+        self.shared.tell_writer(Message::Done(stamp, record.entry.key.clone()));
+        Ok(record)
+    }
+
+    fn failed(&self, stamp: Stamp, failure: Failure) -> io::Result<()> {
+        let changed = self.shared.backlog.update(stamp, |record| {
+            let entry = &mut record.entry;
+            entry.attempts = entry.attempts.saturating_add(1);
+            entry.last_attempt = Some(SystemTime::now());
+            entry.failure = Some(short(failure));
+            if entry.state == State::Queue {
+                entry.state = State::Retry;
+            }
+            record.has_meta = true;
+        });
+        let Some(record) = changed else { return self.record(stamp).map(|_| ()) };
+        drop(self.shared.store.save_meta(record.tree, &record.name(), &Meta::of(&record.entry)));
+        Ok(())
+    }
+
+    fn bury(&self, stamp: Stamp, failure: Failure) -> io::Result<()> {
+        let mut record = self.record(stamp)?;
+        record.entry.failure = Some(short(failure));
+        record.entry.last_attempt = Some(SystemTime::now());
+        self.relocate(record, State::Dlq, Tree::Dlq);
+        Ok(())
+    }
+
+    fn revive(&self, stamp: Stamp) -> io::Result<()> {
+        let mut record = self.record(stamp)?;
+        if record.entry.state != State::Dlq {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "the batch is not in the DLQ"));
+        }
+        record.entry.attempts = 0;
+        self.relocate(record, State::Retry, Tree::Batches);
+        Ok(())
+    }
+
+    /// Metadata first, then the file, then the old metadata.
+    fn relocate(&self, record: Record, state: State, tree: Tree) {
+        let store = &self.shared.store;
+        let name = record.name();
+        let saved = store.save_meta(tree, &name, &Meta::of(&record.entry)).is_ok();
+        let mut now_in = tree;
+        if record.tree != tree {
+            if let Err(error) = store.move_data(&name, record.tree, tree) {
+                self.shared.metrics().file_failures.inc();
+                tracing::warn!(batch = %record.entry.file_name(), %error, "a batch file cannot be moved; it counts as moved until the next start");
+                now_in = record.tree;
+            } else if record.has_meta {
+                drop(store.remove_meta(record.tree, &name));
+            }
+        }
+        let (attempts, last, failure) =
+            (record.entry.attempts, record.entry.last_attempt, record.entry.failure);
+        self.shared.backlog.update(record.entry.stamp, |record| {
+            record.entry.attempts = attempts;
+            record.entry.last_attempt = last;
+            record.entry.failure = failure;
+            record.entry.state = state;
+            record.tree = now_in;
+            record.has_meta = saved || (record.has_meta && now_in == tree);
+        });
+    }
+
+    /// Bad members go to quarantine; the rest lives on under a new name, because a name never gets shorter.
+    fn quarantine(&self, stamp: Stamp, why: &str) -> io::Result<()> {
+        let record = self.record(stamp)?;
+        let store = &self.shared.store;
+        let name = record.name();
+        let bytes = store.read(record.tree, &name)?;
+        let found = pieces(&bytes);
+        let part = |piece: &Piece| bytes.get(piece.at()).unwrap_or_default();
+        let sound: Vec<&Piece> = found.iter().filter(|p| matches!(p, Piece::Sound { .. })).collect();
+        let rest: Vec<u8> = sound.iter().flat_map(|piece| part(piece)).copied().collect();
+        let some_are_bad = sound.len() < found.len();
+        if rest.is_empty() || !some_are_bad {
+            store.quarantine(&name.data(), &bytes)?;
+            let lines = record.entry.lines;
+            self.finish(stamp, Place::Quarantined)?;
+            self.shared.metrics().quarantined_lines.inc_by(lines);
+            tracing::error!(batch = %record.entry.file_name(), lines, why, "a batch cannot be trusted and was set aside in quarantine; it is not sent");
+            return Ok(());
+        }
+        for piece in found.iter().filter(|p| matches!(p, Piece::Bad { .. })) {
+            store.quarantine(&format!("{}.{}.bad", name.data(), piece.at().start), part(piece))?;
+        }
+        let (mut lines, mut raw) = (0, 0);
+        for piece in &sound {
+            if let Piece::Sound { info, .. } = piece {
+                lines += u64::from(info.lines);
+                raw += u64::from(info.raw_len);
+            }
+        }
+        let Cut { halves: [new, _], .. } = self.name_halves(stamp, 0)?;
+        let mut after = record.clone();
+        after.entry.stamp = new;
+        after.entry.lines = lines;
+        after.entry.raw_bytes = raw;
+        after.entry.file_bytes = rest.len() as u64;
+        store.replace(record.tree, &after.name(), &rest)?;
+        store.sync_folders(std::iter::once(&record.entry.key))?;
+        if after.has_meta {
+            drop(store.save_meta(after.tree, &after.name(), &Meta::of(&after.entry)));
+        }
+        let lost = record.entry.lines.saturating_sub(lines);
+        self.shared.backlog.update(stamp, |record| record.entry.lines = record.entry.lines.min(lines));
+        self.replace_original(&record, vec![after])?;
+        self.shared.metrics().quarantined_lines.inc_by(lost);
+        tracing::error!(batch = %record.entry.file_name(), lines = lost, why, "members of a batch are damaged and were set aside in quarantine; the rest is sent");
+        Ok(())
+    }
+
+    fn split(&mut self, stamp: Stamp) -> io::Result<Option<[Stamp; 2]>> {
+        let record = self.record(stamp)?;
+        let store = &self.shared.store;
+        let bytes = store.read(record.tree, &record.name())?;
+        let Some(lines) = split::middle(&bytes)? else { return Ok(None) };
+        let cut = self.name_halves(stamp, lines)?;
+        let level = self.shared.level();
+        let halves = split::halves(&bytes, lines, record.entry.class, level, &mut self.compressor)?;
+        let records: Vec<Record> = halves
+            .iter()
+            .zip(cut.halves)
+            .map(|(half, stamp)| {
+                let mut after = record.clone();
+                after.entry.stamp = stamp;
+                after.entry.lines = half.lines;
+                after.entry.raw_bytes = half.raw;
+                after.entry.file_bytes = half.bytes.len() as u64;
+                after
+            })
+            .collect();
+        failpoint!("split.intent");
+        for (half, after) in halves.iter().zip(&records) {
+            store.replace(after.tree, &after.name(), &half.bytes)?;
+            failpoint!("split.half");
+            if after.has_meta {
+                drop(store.save_meta(after.tree, &after.name(), &Meta::of(&after.entry)));
+            }
+        }
+        store.sync_folders(std::iter::once(&record.entry.key))?;
+        failpoint!("split.synced");
+        self.replace_original(&record, records)?;
+        Ok(Some(cut.halves))
+    }
+
+    /// What took a batch's place is durable: the batch goes, for good before anybody can forget the intent.
+    fn replace_original(&self, record: &Record, by: Vec<Record>) -> io::Result<()> {
+        let store = &self.shared.store;
+        self.shared.backlog.remove(record.entry.stamp, None);
+        for after in by {
+            self.shared.backlog.insert(after, Origin::Half);
+        }
+        store.remove(record.tree, &record.name(), record.has_meta)?;
+        store.sync_folders(std::iter::once(&record.entry.key))?;
+        self.shared.tell_writer(Message::Done(record.entry.stamp, record.entry.key.clone()));
+        Ok(())
+    }
+
+    fn name_halves(&self, stamp: Stamp, lines: u64) -> io::Result<Cut> {
+        let (answer, named) = bounded(1);
+        self.shared.tell_writer(Message::Split(stamp, lines, answer));
+        named.recv().map_err(io::Error::other)?
+    }
+
+    fn make_room(&self) {
+        let limit = self.shared.limits.unacknowledged();
+        let goal = limit - (limit / 64).min(4 << 20);
+        let mut moved = 0_u64;
+        while self.shared.usage().spool() >= goal
+            && let Some(stamp) = self.shared.backlog.next_to_bury()
+        {
+            let failure = Failure {
+                reason: Reason::SpoolFull,
+                status: None,
+                message: "the spool was full; moved to make room for newer data".to_owned(),
+            };
+            if self.bury(stamp, failure).is_err() {
+                break;
+            }
+            moved += 1;
+            self.shrink_dlq();
+        }
+        if moved > 0 && self.shared.told_full.allow() {
+            tracing::warn!(
+                batches = moved,
+                "the spool is full: oldest unacknowledged batches were moved to the DLQ"
+            );
+        }
+    }
+
+    fn shrink_dlq(&self) {
+        while self.shared.usage().dlq.load(Relaxed) > self.shared.limits.dlq() && self.evict("limit") {}
+    }
+
+    /// The volume is full; whatever the limit says, the DLQ gives way. Once a second, so that the writers can try.
+    fn free_space(&mut self) {
+        if self.freed_at.is_some_and(|at| at.elapsed() < TICK) {
+            return;
+        }
+        self.freed_at = Some(Instant::now());
+        let goal =
+            self.shared.usage().dlq.load(Relaxed).saturating_sub(self.shared.segment_bytes.max(4 << 20));
+        while self.evict("volume_full") && self.shared.usage().dlq.load(Relaxed) > goal {}
+    }
+
+    fn evict(&self, cause: &'static str) -> bool {
+        let Some(stamp) = self.shared.backlog.next_to_evict() else { return false };
+        let Ok(record) = self.finish(stamp, Place::Evicted) else { return false };
+        let entry = &record.entry;
+        self.shared.metrics().evict(entry.class, cause);
+        if entry.class == crate::batch::Class::Acknowledged {
+            tracing::error!(batch = %entry.file_name(), lines = entry.lines, cause, "acknowledged data was evicted from the DLQ and is lost; raise dlq_max_size_bytes or mend delivery");
+        } else if self.shared.told_evicted.allow() {
+            tracing::error!(batch = %entry.file_name(), lines = entry.lines, cause, "unacknowledged data was evicted from the DLQ and is lost");
+        }
+        true
+    }
+
+    fn tick(&mut self) {
+        let now = Instant::now();
+        self.next_tick = now + TICK;
+        self.shared.measure_volume();
+        self.shared.backlog.observe_age();
+        if now >= self.next_cleanup {
+            let settings = self.shared.settings.load();
+            self.next_cleanup = now + settings.cleanup_interval;
+            if let Some(age) = settings.max_age {
+                self.bury_older_than(age);
+            }
+            self.shrink_dlq();
+        }
+        self.shared.room.notify_waiters();
+    }
+
+    fn bury_older_than(&self, age: Duration) {
+        for stamp in self.shared.backlog.older_than(age) {
+            let failure = Failure {
+                reason: Reason::Age,
+                status: None,
+                message: format!("not delivered within {} days (max_age_days)", age.as_secs() / 86_400),
+            };
+            drop(self.bury(stamp, failure));
+        }
+    }
+}
+
+fn short(mut failure: Failure) -> Failure {
+    meta::shorten(&mut failure.message);
+    failure
+}

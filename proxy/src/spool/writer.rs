@@ -1,0 +1,488 @@
+//! The writer: one thread that owns the log and all open batches.
+//!
+//! Each round takes what is queued, appends frames, closes what is due, and syncs once when somebody waits for it or
+//! the interval has passed.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    io,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use tokio::sync::oneshot;
+
+use super::{
+    Refused, Shared, Stamp,
+    checkpoint::Checkpointer,
+    filer::{Filer, Job},
+    frame::{Cut, Header, Kind, Opening, Totals},
+    live::Live,
+    log::{Log, MAX_UNSYNCED},
+    metrics::Usage,
+    open_batch::{Building, OpenBatch},
+    stamps::Stamps,
+};
+use crate::{
+    batch::{Body, Chunk, StreamKey},
+    ids::DatasetKey,
+    ledger::Place,
+};
+
+/// Bytes taken in one round.
+const ROUND: usize = MAX_UNSYNCED;
+/// Between two attempts to write a broken log.
+const REPAIR_EVERY: Duration = Duration::from_secs(1);
+
+/// Answer to a commit.
+pub type Ack = oneshot::Sender<Result<(), Refused>>;
+
+/// What the writer is asked to do.
+#[derive(Debug)]
+pub enum Message {
+    /// Lines nobody waits for.
+    Chunk(Chunk),
+    /// Lines somebody waits for.
+    Commit(Vec<Chunk>, Ack),
+    /// A batch is finished and its file removed.
+    Done(Stamp, DatasetKey),
+    /// Name the halves of a batch and sync the intent.
+    Split(Stamp, u64, Sender<io::Result<Cut>>),
+    /// The batches are durable in their files; frames before the given segment are not needed any more.
+    Durable(Vec<(Stamp, Option<u32>)>),
+    /// Segments up to this one are gone.
+    Retired(u32),
+    /// Close all batches, sync, answer when all are in the backlog.
+    CloseAll(Sender<()>),
+    /// Sync and end.
+    Stop,
+}
+
+/// The thread's state.
+#[derive(Debug)]
+pub struct Writer {
+    shared: Arc<Shared>,
+    messages: Receiver<Message>,
+    log: Log,
+    stamps: Stamps,
+    filer: Filer,
+    checkpointer: Checkpointer,
+    live: Live,
+    open: HashMap<StreamKey, OpenBatch>,
+    due: BTreeSet<(Instant, StreamKey)>,
+    /// Bytes in tails of open batches.
+    tail_bytes: usize,
+    acks: Vec<(Ack, u64)>,
+    closed: Vec<(Arc<Building>, Totals)>,
+    splits: Vec<(Sender<io::Result<Cut>>, Cut)>,
+    splitting: HashSet<Stamp>,
+    /// Datasets with batches finished since segments were last removed.
+    finished: HashSet<DatasetKey>,
+    unsynced_since: Option<Instant>,
+    repair_at: Option<Instant>,
+    held: Vec<Chunk>,
+    stopped: bool,
+}
+
+impl Writer {
+    /// Takes everything the thread needs.
+    pub fn new(
+        shared: Arc<Shared>,
+        messages: Receiver<Message>,
+        log: Log,
+        stamps: Stamps,
+        filer: Filer,
+        checkpointer: Checkpointer,
+    ) -> Self {
+        Self {
+            shared,
+            messages,
+            log,
+            stamps,
+            filer,
+            checkpointer,
+            live: Live::default(),
+            open: HashMap::new(),
+            due: BTreeSet::new(),
+            tail_bytes: 0,
+            acks: Vec::new(),
+            closed: Vec::new(),
+            splits: Vec::new(),
+            splitting: HashSet::new(),
+            finished: HashSet::new(),
+            unsynced_since: None,
+            repair_at: None,
+            held: Vec::new(),
+            stopped: false,
+        }
+    }
+
+    /// Runs until [`Message::Stop`].
+    pub fn run(mut self) {
+        while !self.stopped {
+            self.receive();
+            self.close_due();
+            self.settle();
+            self.trim();
+        }
+        self.checkpointer.stop();
+        self.filer.stop();
+    }
+
+    fn receive(&mut self) {
+        // Files that cannot keep up slow intake down; the budget then slows the inputs down.
+        if self.shared.tails.get() > 2 * self.shared.tail_budget {
+            std::thread::sleep(Duration::from_millis(5));
+            return;
+        }
+        let first = match self.wake_at() {
+            Some(at) => self.messages.recv_deadline(at),
+            None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        let mut next = match first {
+            Ok(message) => Some(message),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => {
+                self.stopped = true;
+                None
+            }
+        };
+        while let Some(message) = next {
+            self.take(message);
+            let more = !self.stopped && self.log.unsynced() < ROUND;
+            next = if more { self.messages.try_recv().ok() } else { None };
+        }
+    }
+
+    /// When something must happen although nothing arrives.
+    fn wake_at(&self) -> Option<Instant> {
+        let due = self.due.first().map(|(at, _)| *at);
+        let sync = self.unsynced_since.map(|since| since + self.shared.settings.load().sync_interval);
+        let sync = if self.repair_at.is_some() { None } else { sync };
+        [due, sync, self.repair_at].into_iter().flatten().min()
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Chunk(chunk) => self.accept(chunk),
+            Message::Commit(chunks, ack) => self.commit(chunks, ack),
+            Message::Done(stamp, key) => {
+                self.frame(&Header::control(Kind::Done, stamp, 0, 0), &[]);
+                self.live.remove(stamp);
+                self.finished.insert(key);
+                self.splitting.remove(&stamp);
+            }
+            Message::Split(stamp, lines, answer) => {
+                let halves = [self.stamp(), self.stamp()];
+                let cut = Cut { halves, lines };
+                let segment = self.frame(&Header::control(Kind::Split, stamp, 0, 0), &cut.encode());
+                self.live.add(stamp, None, segment);
+                self.splitting.insert(stamp);
+                self.splits.push((answer, cut));
+            }
+            Message::Retired(last) => {
+                self.log.forget_up_to(last);
+                self.checkpointer.finished();
+            }
+            Message::Durable(batches) => {
+                for (stamp, needed_from) in batches {
+                    match needed_from {
+                        Some(segment) => self.live.move_to(stamp, segment),
+                        None => drop(self.live.remove(stamp)),
+                    }
+                }
+                self.checkpointer.finished();
+            }
+            Message::CloseAll(done) => self.close_all(&done),
+            Message::Stop => {
+                self.settle_now();
+                self.stopped = true;
+            }
+        }
+    }
+
+    fn commit(&mut self, chunks: Vec<Chunk>, ack: Ack) {
+        let lines = chunks.iter().map(|chunk| u64::from(chunk.lines)).sum();
+        if self.log.broken() {
+            for chunk in &chunks {
+                self.leave_incoming(chunk);
+            }
+            if ack.send(Err(self.unwritable())).is_err() {
+                self.shared.ledger.unaccept(lines);
+            }
+            return;
+        }
+        for chunk in chunks {
+            self.accept(chunk);
+        }
+        self.acks.push((ack, lines));
+    }
+
+    fn accept(&mut self, chunk: Chunk) {
+        if self.log.broken() {
+            self.held.push(chunk);
+            return;
+        }
+        self.leave_incoming(&chunk);
+        if chunk.lines == 0 {
+            return;
+        }
+        let key = chunk.stream.key.clone();
+        let max_payload = self.shared.max_payload;
+        if self.open.get(&key).is_some_and(|batch| batch.has_no_room_for(&chunk, max_payload)) {
+            self.close(&key);
+        }
+        if !self.open.contains_key(&key) {
+            self.begin(&key, &chunk);
+        }
+        let Some(batch) = self.open.get_mut(&key) else { return };
+        let before = batch.due;
+        if batch.adopt(&chunk.stream) {
+            self.due.remove(&(before, key.clone()));
+            self.due.insert((batch.due, key.clone()));
+        }
+        let header = batch.add(&chunk);
+        let lines = u64::from(chunk.lines);
+        match chunk.body {
+            Body::Raw(raw) => {
+                self.log.append(&header, &raw);
+                if batch.tail.raw.is_empty() {
+                    batch.tail.first_ns = chunk.first_ns;
+                }
+                batch.tail.lines += chunk.lines;
+                batch.tail.raw.extend_from_slice(&raw);
+                self.tail_bytes += raw.len();
+                self.shared.tails.add(raw.len());
+                if batch.tail.raw.len() >= batch.tail_limit() {
+                    self.tail_bytes -= hand_tail_over(&self.filer, batch);
+                }
+            }
+            Body::Member(member) => {
+                self.log.append(&header, &member);
+                self.tail_bytes -= hand_tail_over(&self.filer, batch);
+                batch.file.under_way.fetch_add(member.len() as u64, Relaxed);
+                let job = Job::Member(Arc::clone(&batch.file), member, chunk.memory);
+                self.filer.send(header.stamp, job);
+            }
+        }
+        self.shared.ledger.transfer(Place::Memory, Place::Open, lines);
+        if batch.is_full(max_payload) {
+            self.close(&key);
+        }
+        self.unsynced_since.get_or_insert_with(Instant::now);
+        if self.tail_bytes as u64 > self.shared.tail_budget {
+            self.shrink_tails();
+        }
+    }
+
+    fn begin(&mut self, key: &StreamKey, chunk: &Chunk) {
+        let batch = OpenBatch::new(self.stamp(), chunk, Instant::now(), now_ns());
+        let opening = Opening::new(key, chunk.first_ns).encode();
+        let segment = self.frame(&Header::control(Kind::Open, batch.stamp(), 0, 0), &opening);
+        self.live.add(batch.stamp(), Some(Arc::clone(&batch.file)), segment);
+        self.due.insert((batch.due, key.clone()));
+        self.open.insert(key.clone(), batch);
+    }
+
+    fn close(&mut self, key: &StreamKey) {
+        let Some(mut batch) = self.open.remove(key) else { return };
+        self.due.remove(&(batch.due, key.clone()));
+        self.tail_bytes -= hand_tail_over(&self.filer, &mut batch);
+        let totals = batch.totals();
+        let header = Header::control(Kind::Close, batch.stamp(), totals.frames, totals.raw);
+        self.frame(&header, &totals.encode());
+        self.closed.push((batch.file, totals));
+    }
+
+    fn close_due(&mut self) {
+        let now = Instant::now();
+        while let Some((_, key)) = self.due.first().filter(|(at, _)| *at <= now).cloned() {
+            self.close(&key);
+        }
+    }
+
+    /// Largest tails first, down to three quarters of the budget.
+    fn shrink_tails(&mut self) {
+        let mut sizes: Vec<(usize, StreamKey)> = self
+            .open
+            .iter()
+            .filter(|(_, batch)| !batch.tail.raw.is_empty())
+            .map(|(key, batch)| (batch.tail.raw.len(), key.clone()))
+            .collect();
+        sizes.sort_unstable_by_key(|(size, _)| std::cmp::Reverse(*size));
+        for (_, key) in sizes {
+            if self.tail_bytes as u64 <= self.shared.tail_budget / 4 * 3 {
+                break;
+            }
+            if let Some(batch) = self.open.get_mut(&key) {
+                self.tail_bytes -= hand_tail_over(&self.filer, batch);
+            }
+        }
+    }
+
+    fn frame(&mut self, header: &Header, payload: &[u8]) -> u32 {
+        self.unsynced_since.get_or_insert_with(Instant::now);
+        self.log.append(header, payload)
+    }
+
+    fn stamp(&mut self) -> Stamp {
+        let stamp = self.stamps.next(now_ns());
+        if let Some(reserved) = self.stamps.renew() {
+            self.log.reserve(reserved);
+        }
+        self.log.newest_stamp(stamp.0);
+        stamp
+    }
+
+    /// Writes the round; syncs when somebody waits or it is time.
+    fn settle(&mut self) {
+        if self.log.broken() {
+            if self.repair_at.is_none_or(|at| at <= Instant::now()) {
+                self.settle_now();
+            }
+            return;
+        }
+        let waiting = !self.acks.is_empty() || !self.closed.is_empty() || !self.splits.is_empty();
+        let interval = self.shared.settings.load().sync_interval;
+        let overdue = self.unsynced_since.is_some_and(|since| since.elapsed() >= interval);
+        if waiting || overdue || self.log.unsynced() >= MAX_UNSYNCED || self.log.write().is_err() {
+            self.settle_now();
+        }
+    }
+
+    fn settle_now(&mut self) {
+        let first = if self.log.broken() { self.log.repair() } else { self.log.sync() };
+        match first.or_else(|_| self.log.repair()) {
+            Ok(()) => self.synced(),
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn synced(&mut self) {
+        self.unsynced_since = None;
+        if self.repair_at.take().is_some() {
+            self.shared.set_unwritable(None);
+            tracing::info!("the log can be written again");
+        }
+        for (ack, _) in self.acks.drain(..) {
+            drop(ack.send(Ok(())));
+        }
+        for (answer, cut) in self.splits.drain(..) {
+            drop(answer.send(Ok(cut)));
+        }
+        failpoint!("close.synced");
+        for (file, totals) in self.closed.drain(..) {
+            let stamp = file.name.stamp;
+            self.filer.send(stamp, Job::Publish(file, totals));
+        }
+        self.shared.usage().log.store(self.log.bytes() + self.shared.old_log_bytes(), Relaxed);
+        for chunk in std::mem::take(&mut self.held) {
+            self.accept(chunk);
+        }
+    }
+
+    /// Nothing is acknowledged. What was taken stays in its batches and is written when that is possible again, so it
+    /// is counted as found there; the peer that is refused counts it as never accepted.
+    fn failed(&mut self, error: &io::Error) {
+        if self.repair_at.is_none() {
+            tracing::warn!(%error, "the log cannot be written; nothing is acknowledged until it can");
+        }
+        if error.kind() == io::ErrorKind::StorageFull {
+            self.shared.ask_for_space();
+        }
+        self.repair_at = Some(Instant::now() + REPAIR_EVERY);
+        self.shared.set_unwritable(Some(error.to_string()));
+        let refused = self.unwritable();
+        for (ack, lines) in self.acks.drain(..) {
+            let ledger = &self.shared.ledger;
+            ledger.transfer(Place::Open, Place::Memory, lines);
+            if ack.send(Err(refused.clone())).is_ok() {
+                ledger.import(Place::Open, lines);
+            } else {
+                ledger.transfer(Place::Memory, Place::Open, lines);
+            }
+        }
+        for (answer, _) in self.splits.drain(..) {
+            drop(answer.send(Err(io::Error::other(refused.to_string()))));
+        }
+    }
+
+    /// Removes segments that are not needed, and asks for a checkpoint when the log is too long.
+    fn trim(&mut self) {
+        let bytes = self.log.bytes();
+        self.shared.metrics().log_bytes.set((bytes + self.shared.old_log_bytes()) as i64);
+        if self.checkpointer.busy() {
+            return;
+        }
+        let segments = self.log.segments();
+        let older = segments.len().saturating_sub(1);
+        let unneeded: Vec<u32> =
+            segments.iter().take(older).map(|s| s.number).take_while(|n| !self.live.needs(*n)).collect();
+        if !unneeded.is_empty() {
+            self.checkpointer.retire(unneeded, std::mem::take(&mut self.finished));
+        } else if bytes > self.shared.log_limit && !self.log.broken() {
+            self.checkpoint();
+        }
+    }
+
+    fn checkpoint(&mut self) {
+        let segments = self.log.segments();
+        let (Some(oldest), Some(newest)) = (segments.front().copied(), segments.back().copied()) else {
+            return;
+        };
+        let wanted = self.live.in_segment(oldest.number);
+        let stamps: HashSet<Stamp> = wanted.iter().map(|file| file.name.stamp).collect();
+        let mut still_open = HashSet::new();
+        for batch in self.open.values_mut().filter(|batch| stamps.contains(&batch.stamp())) {
+            self.tail_bytes -= hand_tail_over(&self.filer, batch);
+            still_open.insert(batch.stamp());
+        }
+        let batches = wanted
+            .into_iter()
+            .filter(|file| !self.splitting.contains(&file.name.stamp))
+            .map(|file| {
+                let needed = still_open.contains(&file.name.stamp).then_some(newest.number);
+                (file, needed)
+            })
+            .collect();
+        self.checkpointer.make_durable(batches, &self.filer);
+    }
+
+    fn close_all(&mut self, done: &Sender<()>) {
+        while let Ok(message) = self.messages.try_recv() {
+            self.take(message);
+        }
+        let keys: Vec<StreamKey> = self.open.keys().cloned().collect();
+        for key in keys {
+            self.close(&key);
+        }
+        self.settle_now();
+        self.filer.barrier(done);
+    }
+
+    fn leave_incoming(&self, chunk: &Chunk) {
+        let (Body::Raw(bytes) | Body::Member(bytes)) = &chunk.body;
+        Usage::take(&self.shared.usage().incoming, bytes.len() as u64);
+    }
+
+    fn unwritable(&self) -> Refused {
+        self.shared.unwritable().unwrap_or(Refused::Unwritable("no segment".to_owned()))
+    }
+}
+
+/// Hands the tail to the filer; returns its length.
+fn hand_tail_over(filer: &Filer, batch: &mut OpenBatch) -> usize {
+    let len = batch.tail.raw.len();
+    if len > 0 {
+        let tail = std::mem::take(&mut batch.tail);
+        batch.file.under_way.fetch_add(len as u64, Relaxed);
+        filer.send(batch.stamp(), Job::Tail(Arc::clone(&batch.file), tail));
+    }
+    len
+}
+
+/// The wall clock in Unix nanoseconds.
+pub fn now_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64
+}
