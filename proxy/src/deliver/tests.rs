@@ -1,4 +1,6 @@
 //! Delivery over real sockets.
 
+mod delivery;
 mod receiver;
+mod site;
 mod upload;
