@@ -30,6 +30,7 @@ use crate::{
 mod answers;
 mod bodies;
 mod curl;
+mod kill;
 mod limits;
 mod peers;
 mod speed;
