@@ -57,8 +57,6 @@ use crate::{
 
 /// Time for jobs to write down their end after the grace.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-/// A look at all datasets takes at most this share of the time.
-const SCAN_SHARE: u32 = 20;
 
 /// What delivery needs of the rest of the process.
 #[derive(Debug)]
@@ -182,31 +180,35 @@ struct Driver {
     ids: HashMap<tokio::task::Id, u64>,
     /// The spool changed since the last look at it.
     stale: bool,
-    next_scan: Instant,
 }
 
 impl Driver {
     fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, jobs: JoinSet::new(), ids: HashMap::new(), stale: true, next_scan: Instant::now() }
+        Self { shared, jobs: JoinSet::new(), ids: HashMap::new(), stale: true }
     }
 
     async fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         let cancel = shared.worker.cancel.clone();
+        for key in shared.worker.spool.datasets() {
+            shared.schedule.lock().touch(key);
+        }
         loop {
-            self.scan();
+            let draining = shared.draining.load(Ordering::Acquire);
+            if std::mem::take(&mut self.stale) || draining {
+                self.look();
+            }
             self.start_jobs();
-            if shared.draining.load(Ordering::Acquire) && !self.stale && shared.schedule.lock().is_empty() {
+            if draining && shared.schedule.lock().is_empty() {
                 shared.drained.notify_one();
             }
-            let timer = shared.schedule.lock().wakes_at();
-            let wake_at = timer.into_iter().chain(self.stale.then_some(self.next_scan)).min();
+            let wakes_at = shared.schedule.lock().wakes_at();
             tokio::select! {
                 () = cancel.cancelled() => break,
                 Some(ended) = self.jobs.join_next_with_id(), if !self.jobs.is_empty() => self.ended(ended),
                 () = shared.worker.spool.changed() => self.stale = true,
                 () = shared.wake.notified() => {}
-                () = sleep_until(wake_at) => {}
+                () = sleep_until(wakes_at) => {}
             }
             while let Some(ended) = self.jobs.try_join_next_with_id() {
                 self.ended(ended);
@@ -216,22 +218,13 @@ impl Driver {
         let _ = tokio::time::timeout(LAST_WORDS, rest).await;
     }
 
-    /// Looks at the spool's datasets, seldom enough to be cheap with thousands of them.
-    fn scan(&mut self) {
-        let begin = Instant::now();
-        if !self.stale || begin < self.next_scan {
-            return;
-        }
-        self.stale = false;
-        let datasets = self.shared.worker.spool.datasets();
+    /// Asks the spool about the datasets that changed.
+    fn look(&self) {
+        let touched = self.shared.worker.spool.take_touched();
         let mut schedule = self.shared.schedule.lock();
-        for key in datasets {
+        for key in touched {
             schedule.touch(key);
         }
-        drop(schedule);
-        self.refill();
-        let end = Instant::now();
-        self.next_scan = end + (end - begin) * SCAN_SHARE;
     }
 
     fn refill(&self) {

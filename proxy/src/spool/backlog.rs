@@ -88,6 +88,8 @@ impl Dataset {
 struct Index {
     datasets: BTreeMap<DatasetKey, Dataset>,
     places: HashMap<Stamp, (DatasetKey, State)>,
+    /// Datasets with a change that delivery has not seen.
+    touched: BTreeSet<DatasetKey>,
     /// The DLQ in the order of eviction.
     dlq: BTreeSet<(Class, Stamp)>,
 }
@@ -99,6 +101,7 @@ impl Index {
             self.dlq.insert((record.entry.class, stamp));
         }
         self.places.insert(stamp, (record.entry.key.clone(), state));
+        self.touched.insert(record.entry.key.clone());
         let dataset = self.datasets.entry(record.entry.key.clone()).or_default();
         if record.evictable() {
             dataset.evictable.insert(stamp);
@@ -111,6 +114,7 @@ impl Index {
         let (key, state) = self.places.remove(&stamp)?;
         let dataset = self.datasets.get_mut(&key)?;
         let record = dataset.of_mut(state).remove(&stamp)?;
+        self.touched.insert(key.clone());
         if record.evictable() {
             dataset.evictable.remove(&stamp);
             dataset.evictable_bytes = dataset.evictable_bytes.saturating_sub(record.entry.file_bytes);
@@ -219,6 +223,11 @@ impl Backlog {
     /// Datasets that have batches.
     pub fn datasets(&self) -> Vec<DatasetKey> {
         self.index.lock().datasets.keys().cloned().collect()
+    }
+
+    /// Datasets that changed since the last call.
+    pub fn take_touched(&self) -> BTreeSet<DatasetKey> {
+        std::mem::take(&mut self.index.lock().touched)
     }
 
     /// Oldest batches in the given states, after `after`.

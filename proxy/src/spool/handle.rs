@@ -1,6 +1,7 @@
 //! Opening and closing the spool, and the handle that inputs and delivery have.
 
 use std::{
+    collections::BTreeSet,
     io::{self, Read},
     path::PathBuf,
     sync::{
@@ -269,6 +270,11 @@ impl SpoolHandle {
     /// Datasets that have batches in queue or retry, or in the DLQ.
     pub fn datasets(&self) -> Vec<DatasetKey> {
         self.shared.backlog.datasets()
+    }
+
+    /// Datasets with a change since the last call, for one caller: delivery.
+    pub fn take_touched(&self) -> BTreeSet<DatasetKey> {
+        self.shared.backlog.take_touched()
     }
 
     /// Oldest batches of a dataset in the given states, at most `limit`, from `after` (exclusive) on.

@@ -26,7 +26,7 @@ use crate::{
 pub struct Site {
     pub dir: Arc<tempfile::TempDir>,
     pub spool: SpoolHandle,
-    pub owner: Spool,
+    pub _owner: Spool,
     pub ledger: Arc<Ledger>,
     pub metrics: Arc<Metrics>,
     pub deliverer: Deliverer,
@@ -111,7 +111,7 @@ impl Plan {
         };
         let deliverer = Deliverer::start_with(parts, self.pace).unwrap();
         let (dir, batching) = (self.dir, self.batching);
-        Site { dir, owner, spool, ledger, metrics, deliverer, sent: AtomicU64::new(0), batching }
+        Site { dir, _owner: owner, spool, ledger, metrics, deliverer, sent: AtomicU64::new(0), batching }
     }
 }
 
