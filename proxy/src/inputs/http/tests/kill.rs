@@ -1,4 +1,4 @@
-//! What 200 means, with the real spool in a process that dies.
+//! The real spool in a process of its own: what 200 means when it dies, and no descriptors left.
 
 use std::{
     collections::HashSet,
@@ -57,11 +57,11 @@ async fn child() {
     let address = supervisor.status()[0].addresses[0].clone();
     fs::write(folder.join("new"), address.rsplit(' ').next().unwrap()).unwrap();
     fs::rename(folder.join("new"), folder.join("address")).unwrap();
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// A process that dies with its test.
-struct Proxy(Child, SocketAddr);
+pub struct Proxy(Child, pub SocketAddr);
 
 impl Drop for Proxy {
     fn drop(&mut self) {
@@ -70,12 +70,13 @@ impl Drop for Proxy {
     }
 }
 
-async fn proxy(folder: &Path, failpoint: Option<&str>) -> Proxy {
-    let mut command = Command::new(env::current_exe().unwrap());
-    command.args(["--exact", "inputs::http::tests::kill::child", "--ignored"]).env(FOLDER, folder);
-    if let Some(failpoint) = failpoint {
-        command.env("BYTEFREEZER_FAILPOINT", failpoint);
-    }
+pub async fn proxy(folder: &Path, failpoint: &str, descriptors: u32) -> Proxy {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"")])
+        .arg(env::current_exe().unwrap());
+    command.args(["--exact", "inputs::http::tests::kill::child", "--ignored"]);
+    command.env(FOLDER, folder).env("BYTEFREEZER_FAILPOINT", failpoint);
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let file = folder.join("address");
     until("child listens", || file.exists()).await;
@@ -124,7 +125,7 @@ async fn found(folder: &Path) -> HashSet<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_answered_200_is_found_after_kill_9() {
     let folder = tempfile::tempdir().unwrap();
-    let mut proxy = proxy(folder.path(), None).await;
+    let mut proxy = proxy(folder.path(), "", 1024).await;
     let clients: Vec<_> = (0..8).map(|client| tokio::spawn(send_until_gone(proxy.1, client))).collect();
     tokio::time::sleep(Duration::from_secs(2)).await;
     proxy.0.kill().unwrap();
@@ -146,11 +147,36 @@ async fn what_was_answered_200_is_found_after_kill_9() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_dies_before_the_sync_has_not_answered() {
     let folder = tempfile::tempdir().unwrap();
-    let proxy = proxy(folder.path(), Some("log.sync:20")).await;
+    let proxy = proxy(folder.path(), "log.sync:20", 1024).await;
     let acknowledged = send_until_gone(proxy.1, 0).await;
     drop(proxy);
     let found = found(folder.path()).await;
     assert!(acknowledged.len() > 5 && acknowledged.iter().all(|line| found.contains(line)));
     // The last one was written, though not synced, when the process died.
     assert_eq!(found.len(), acknowledged.len() + 1);
+}
+
+/// Processor time of a process in hundredths of a second.
+fn processor_time(process: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_descriptors_it_waits_instead_of_spinning_and_goes_on_when_there_are_some() {
+    let folder = tempfile::tempdir().unwrap();
+    let proxy = proxy(folder.path(), "", 60).await;
+    let mut held = Vec::new();
+    for _ in 0..100 {
+        held.push(TcpStream::connect(proxy.1).await.unwrap());
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let before = processor_time(proxy.0.id());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let spent = processor_time(proxy.0.id()) - before;
+    assert!(spent < 50, "{spent} hundredths of a second in 2 s");
+    drop(held);
+    let mut client = Client::to(proxy.1).await;
+    assert_eq!(client.post("/webhook", "", "a").await.status, 200);
 }
