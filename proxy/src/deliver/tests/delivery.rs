@@ -428,3 +428,38 @@ async fn h16_a_thousand_datasets_are_served_together() {
     }
     assert_eq!(taken(&fake, |_| true).len(), 2000);
 }
+
+fn config(url: &str, token: &str) -> crate::config::Config {
+    let text = format!(
+        "config_mode: local-only\nbearer_token: {token}\nreceiver:\n  base_url: {url}\nspooling:\n  retry_interval_seconds: 1\n\
+         inputs:\n  - {{type: udp, name: one, config: {{port: 19999, tenant_id: acme, dataset_id: one}}}}\n"
+    );
+    crate::config::load("test.yaml", &text, []).usable().map(|(config, ..)| config).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn w8_a_reload_with_a_new_token_and_address_takes_effect_at_once() {
+    let old = FakeReceiver::new(|_| Act::say("401 Unauthorized", "")).await;
+    let new = FakeReceiver::new(|request| match request.header("authorization") {
+        "Bearer right" => Act::ok(),
+        _ => Act::say("401 Unauthorized", ""),
+    })
+    .await;
+    let mut plan = Plan::new(&old.url);
+    plan.tokens.global = Some(Secret::Inline("wrong".to_owned()));
+    plan.pace = crate::deliver::circuit::Pace {
+        divert_min: Duration::from_mins(10),
+        divert_max: Duration::from_mins(10),
+        ..crate::deliver::circuit::Pace::default()
+    };
+    let site = plan.start();
+    for _ in 0..3 {
+        site.send("a/one", 1).await;
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+    site.in_dlq(3).await;
+    site.deliverer.configure(&config(&new.url, "right")).unwrap();
+    site.delivered(3).await;
+    assert!(site.deliverer.circuits().is_empty());
+    assert!(old.seen().len() == 1 && new.seen().len() == 3);
+}
