@@ -1,0 +1,236 @@
+//! Whether the process lives, takes data in, and is well.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Extension, Json,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use jiff::Timestamp;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{ApiError, ApiState, guard::Admitted};
+use crate::{inputs::{InputState, InputStatus}, ledger::Events};
+
+/// The process answers.
+#[utoipa::path(get, path = "/livez", tag = "health", responses((status = 200, body = String)))]
+pub async fn livez() -> &'static str {
+    "ok\n"
+}
+
+/// Data is taken in: the spool can be written, every input was tried, and at least one of them listens.
+#[utoipa::path(get, path = "/readyz", tag = "health",
+    responses((status = 200, body = String), (status = 503, body = String, description = "What is missing")))]
+pub async fn readyz(State(state): State<Arc<ApiState>>) -> Response {
+    let problem = not_ready(&(state.inputs)(), (state.spool_problem)());
+    match problem {
+        None => "ok\n".into_response(),
+        Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, problem + "\n").into_response(),
+    }
+}
+
+fn not_ready(inputs: &[InputStatus], spool: Option<String>) -> Option<String> {
+    if let Some(problem) = spool {
+        return Some(format!("the spool cannot be written: {problem}"));
+    }
+    let named = |input: &InputStatus| format!("{} ({}/{})", input.name, input.tenant_id, input.dataset_id);
+    if let Some(input) = inputs.iter().find(|input| input.state == InputState::Starting) {
+        return Some(format!("input {} was not tried yet", named(input)));
+    }
+    let works = |input: &InputStatus| matches!(input.state, InputState::Listening | InputState::Paused);
+    match inputs.first() {
+        Some(first) if !inputs.iter().any(works) => {
+            let error = first.error.as_deref().unwrap_or("stopped");
+            Some(format!("no input listens; {}: {error}", named(first)))
+        }
+        _ => None,
+    }
+}
+
+/// Prometheus metrics (OpenMetrics text).
+#[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, body = String)))]
+pub async fn metrics(State(state): State<Arc<ApiState>>) -> Result<Response, ApiError> {
+    let text = state.metrics.encode().map_err(ApiError::internal)?;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+}
+
+/// Health at a glance.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Health {
+    /// `healthy`, or `degraded` when an input does not listen, the spool cannot be written or a circuit is open.
+    status: &'static str,
+    /// Version of the program.
+    version: &'static str,
+    /// `app.name`.
+    service_name: String,
+    /// Now.
+    #[schema(value_type = String)]
+    timestamp: Timestamp,
+    /// The rest is for those who may read.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    details: Option<Details>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Details {
+    /// What is wrong, if anything.
+    problems: Vec<String>,
+    plugins: Plugins,
+    receiver: Receiver,
+    stats: Stats,
+    /// Events by place.
+    #[schema(value_type = Object)]
+    events: Events,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Plugins {
+    /// Configured inputs.
+    total_plugins: usize,
+    /// Those that listen now.
+    active_plugins: usize,
+    plugins_by_type: BTreeMap<&'static str, usize>,
+    plugin_details: Vec<Plugin>,
+    /// `active` or `no_plugins`.
+    status: &'static str,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Plugin {
+    name: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// `active` when it listens; otherwise its state.
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+    dataset_id: String,
+    tenant_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Receiver {
+    base_url: String,
+    /// `configured`, or `failing` while its circuit is open.
+    status: &'static str,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Stats {
+    /// Datagrams, requests and reads of all inputs (the name is that of older versions).
+    udp_messages_received: u64,
+    /// Those refused, and those the kernel dropped.
+    udp_message_errors: u64,
+    /// Lines accepted.
+    lines_received: u64,
+    /// Batches delivered or waiting now.
+    batches_created: u64,
+    /// Batches delivered.
+    batches_forwarded: u64,
+    /// Uploads that failed, for whatever reason.
+    forwarding_errors: u64,
+    /// Bytes as received.
+    bytes_received: u64,
+    /// Compressed bytes delivered.
+    bytes_forwarded: u64,
+    /// Last message of any sender; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    last_activity: Option<Timestamp>,
+    uptime_seconds: u64,
+}
+
+/// Health at a glance; without permission to read only whether it is well.
+#[utoipa::path(get, path = "/api/v1/health", tag = "health", responses((status = 200, body = Health)))]
+pub async fn health(
+    State(state): State<Arc<ApiState>>,
+    Extension(Admitted(admitted)): Extension<Admitted>,
+) -> Json<Health> {
+    let (details, healthy) = details(&state);
+    Json(Health {
+        status: if healthy { "healthy" } else { "degraded" },
+        version: state.version,
+        service_name: state.running.load().config.app_name.clone(),
+        timestamp: Timestamp::now(),
+        details: admitted.then_some(details),
+    })
+}
+
+fn details(state: &ApiState) -> (Details, bool) {
+    let running = state.running.load();
+    let (inputs, delivery, spool) = ((state.inputs)(), (state.delivery)(), (state.spool_problem)());
+    let mut problems: Vec<String> = spool.map(|problem| format!("spool: {problem}")).into_iter().collect();
+    for input in &inputs {
+        if let Some(error) = input.error.as_ref().filter(|_| input.state == InputState::Retrying) {
+            problems.push(format!("input {} ({}/{}): {error}", input.name, input.tenant_id, input.dataset_id));
+        }
+    }
+    for circuit in &delivery.circuits {
+        let whose: Vec<_> = [&circuit.tenant_id, &circuit.dataset_id].into_iter().flatten().map(String::as_str).collect();
+        problems.push(format!("delivery to {} {}: {}", circuit.scope, whose.join("/"), circuit.message));
+    }
+    let mut by_type = BTreeMap::new();
+    for input in &inputs {
+        *by_type.entry(input.kind).or_default() += 1;
+    }
+    let sum = |of: fn(&InputStatus) -> u64| inputs.iter().map(of).sum();
+    let waiting: usize = super::dlq::counts(&state.spool).values().map(|counts| counts.files()).sum();
+    let details = Details {
+        plugins: Plugins {
+            total_plugins: inputs.len(),
+            active_plugins: inputs.iter().filter(|input| input.state == InputState::Listening).count(),
+            plugins_by_type: by_type,
+            status: if inputs.is_empty() { "no_plugins" } else { "active" },
+            plugin_details: inputs.iter().map(|input| plugin(input, &running.config)).collect(),
+        },
+        receiver: Receiver {
+            base_url: super::config::without_credentials(&running.config.receiver.base_url),
+            status: if delivery.circuits.iter().any(|circuit| circuit.scope == "receiver") { "failing" } else { "configured" },
+        },
+        stats: Stats {
+            udp_messages_received: sum(|input| input.messages),
+            udp_message_errors: sum(|input| input.refused_in_all() + input.kernel_drops),
+            lines_received: sum(|input| input.lines),
+            batches_created: delivery.batches + waiting as u64,
+            batches_forwarded: delivery.batches,
+            forwarding_errors: delivery.failures,
+            bytes_received: sum(|input| input.bytes),
+            bytes_forwarded: delivery.bytes,
+            last_activity: state.senders.last_seen(),
+            uptime_seconds: state.started.elapsed().as_secs(),
+        },
+        events: state.ledger.snapshot(),
+        problems,
+    };
+    let healthy = details.problems.is_empty();
+    (details, healthy)
+}
+
+fn plugin(input: &InputStatus, config: &crate::config::Config) -> Plugin {
+    let configured = config
+        .inputs
+        .iter()
+        .find(|one| one.key.tenant.as_str() == input.tenant_id && one.key.dataset.as_str() == input.dataset_id);
+    let bound = input.addresses.first().and_then(|address| address.rsplit(':').next()?.parse().ok());
+    Plugin {
+        name: input.name.clone(),
+        kind: input.kind,
+        status: match input.state {
+            InputState::Listening => "active",
+            InputState::Starting => "starting",
+            InputState::Paused => "paused",
+            InputState::Retrying => "retrying",
+            InputState::Stopped => "stopped",
+        },
+        port: bound.or(configured.map(|input| input.listen.port)),
+        dataset_id: input.dataset_id.clone(),
+        tenant_id: input.tenant_id.clone(),
+        last_error: input.error.clone(),
+    }
+}

@@ -1,0 +1,85 @@
+//! What the API shows and can do; filled once by whoever starts the process.
+
+use std::{fmt, sync::Arc, time::Instant};
+
+use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+
+use crate::{
+    config::Config, deliver::CircuitStatus, inputs::{InputStatus, senders::Senders}, ledger::Ledger, metrics::Metrics,
+    spool::SpoolHandle,
+};
+
+/// Requests that may wait for a change at a time.
+const LONG_POLLS: usize = 32;
+
+/// The configuration that runs.
+#[derive(Debug, Clone)]
+pub struct Running {
+    /// The settings.
+    pub config: Config,
+    /// Names this configuration; the same text has the same hash.
+    pub hash: String,
+    /// 1 at start, one more with each reload.
+    pub generation: u64,
+    /// When it was applied.
+    pub since: Timestamp,
+}
+
+/// What delivery has done since start, and what holds it up.
+#[derive(Debug, Clone, Default)]
+pub struct Delivery {
+    /// Batches the Receiver took.
+    pub batches: u64,
+    /// Compressed bytes of these.
+    pub bytes: u64,
+    /// Uploads that failed, whether there was an answer or not.
+    pub failures: u64,
+    /// Circuits that are open.
+    pub circuits: Vec<CircuitStatus>,
+}
+
+type Ask<T> = Box<dyn Fn() -> T + Send + Sync>;
+
+/// Shared by all requests.
+pub struct ApiState {
+    /// The program's version.
+    pub version: &'static str,
+    /// The configuration that runs; swapped by a reload.
+    pub running: Arc<ArcSwap<Running>>,
+    /// Batches.
+    pub spool: SpoolHandle,
+    /// Events by place.
+    pub ledger: Arc<Ledger>,
+    /// Registry.
+    pub metrics: Arc<Metrics>,
+    /// Who sends.
+    pub senders: Arc<Senders>,
+    /// Inputs now.
+    pub inputs: Ask<Vec<InputStatus>>,
+    /// Delivery now.
+    pub delivery: Ask<Delivery>,
+    /// Why nothing can be written, if so.
+    pub spool_problem: Ask<Option<String>>,
+    /// Reads the configuration again and applies it: the number of inputs, or why it was not applied.
+    pub reload: Ask<BoxFuture<'static, Result<usize, String>>>,
+    /// When the process started.
+    pub started: Instant,
+    /// See [`LONG_POLLS`].
+    pub long_polls: Arc<Semaphore>,
+}
+
+impl ApiState {
+    /// Room for requests that wait.
+    pub fn long_polls() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(LONG_POLLS))
+    }
+}
+
+impl fmt::Debug for ApiState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiState").field("version", &self.version).finish_non_exhaustive()
+    }
+}
