@@ -24,6 +24,8 @@ pub mod config;
 pub mod ids;
 
 #[cfg(feature = "runtime")]
+pub mod api;
+#[cfg(feature = "runtime")]
 pub mod batch;
 #[cfg(feature = "runtime")]
 pub mod cli;

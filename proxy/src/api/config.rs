@@ -13,8 +13,8 @@ use utoipa::ToSchema;
 
 use super::ApiState;
 use crate::config::{
-    Batching, Config, DataFormat, HttpSource, Input, KeepRaw, Mode, Oversize, Secret, Server, ServerTls, Source, Spooling,
-    SyslogMode, SyslogSource, TcpSource,
+    Batching, Config, DataFormat, HttpSource, Input, KeepRaw, Mode, Oversize, Secret, Server, ServerTls,
+    Source, Spooling, SyslogMode, SyslogSource, TcpSource,
 };
 
 /// What stands for a secret.
@@ -129,7 +129,13 @@ fn server(server: &Server) -> Value {
         "shutdown_delay_seconds": server.shutdown_delay.as_secs(),
         "shutdown_grace_seconds": server.shutdown_grace.as_secs(),
     });
-    merged(value, [secret("read_token", server.read_token.as_ref()), secret("admin_token", server.admin_token.as_ref())])
+    merged(
+        value,
+        [
+            secret("read_token", server.read_token.as_ref()),
+            secret("admin_token", server.admin_token.as_ref()),
+        ],
+    )
 }
 
 fn tls(tls: Option<&ServerTls>) -> Value {

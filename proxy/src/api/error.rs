@@ -53,7 +53,11 @@ impl ApiError {
 
     /// 405.
     pub fn wrong_method() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "UNIMPLEMENTED", "this path has no such method; see /v1/docs")
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "UNIMPLEMENTED",
+            "this path has no such method; see /v1/docs",
+        )
     }
 
     /// 413.
@@ -103,7 +107,9 @@ impl From<PathRejection> for ApiError {
 impl From<std::io::Error> for ApiError {
     fn from(error: std::io::Error) -> Self {
         match error.kind() {
-            std::io::ErrorKind::NotFound => Self::not_found("no such batch; it may have been delivered or deleted meanwhile"),
+            std::io::ErrorKind::NotFound => {
+                Self::not_found("no such batch; it may have been delivered or deleted meanwhile")
+            }
             _ => Self::internal(error),
         }
     }

@@ -38,7 +38,8 @@ pub async fn check(State(state): State<Arc<ApiState>>, mut request: Request, nex
     let running = state.running.load();
     let verdict = admit(&running.config.server, request.method(), request.headers(), peer(&request));
     drop(running);
-    let open = request.method() == Method::OPTIONS || (is_read(request.method()) && OPEN.contains(&request.uri().path()));
+    let open = request.method() == Method::OPTIONS
+        || (is_read(request.method()) && OPEN.contains(&request.uri().path()));
     let admitted = match verdict {
         Ok(()) => Admitted(true),
         Err(_) if open => Admitted(false),
@@ -56,7 +57,12 @@ fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 
-fn admit(server: &Server, method: &Method, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<(), ApiError> {
+fn admit(
+    server: &Server,
+    method: &Method,
+    headers: &HeaderMap,
+    peer: Option<IpAddr>,
+) -> Result<(), ApiError> {
     let shown = bearer(headers);
     if matches(server.admin_token.as_ref(), shown) {
         return Ok(());
@@ -67,11 +73,10 @@ fn admit(server: &Server, method: &Method, headers: &HeaderMap, peer: Option<IpA
                 "this changes something and no admin token is configured; set server.admin_token_file and send \
                  its content as `Authorization: Bearer <token>`",
             ),
-            (Some(_), None) => unauthenticated("server.admin_token"),
             (Some(_), Some(_)) if matches(server.read_token.as_ref(), shown) => {
                 ApiError::forbidden("server.read_token is for reading only; this needs server.admin_token")
             }
-            (Some(_), Some(_)) => unauthenticated("server.admin_token"),
+            (Some(_), _) => unauthenticated("server.admin_token"),
         });
     }
     if matches(server.read_token.as_ref(), shown) {
@@ -129,10 +134,20 @@ mod tests {
 
     #[test]
     fn the_machine_itself_is_known_by_its_names() {
-        for own in ["localhost", "LOCALHOST:8008", "127.0.0.1", "127.0.0.1:8008", "[::1]", "[::1]:8008", "192.0.2.1:8008"] {
+        for own in [
+            "localhost",
+            "LOCALHOST:8008",
+            "127.0.0.1",
+            "127.0.0.1:8008",
+            "[::1]",
+            "[::1]:8008",
+            "192.0.2.1:8008",
+        ] {
             assert!(is_own_name(own), "{own}");
         }
-        for foreign in ["", "evil.example", "evil.example:8008", "localhost.evil.example", "127.0.0.1.evil.example", "?"] {
+        for foreign in
+            ["", "evil.example", "evil.example:8008", "localhost.evil.example", "127.0.0.1.evil.example", "?"]
+        {
             assert!(!is_own_name(foreign), "{foreign}");
         }
     }

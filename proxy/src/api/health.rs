@@ -12,8 +12,15 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{ApiError, ApiState, guard::Admitted};
-use crate::{inputs::{InputState, InputStatus}, ledger::Events};
+use super::{
+    ApiError, ApiState,
+    dlq::{Counts, counts},
+    guard::Admitted,
+};
+use crate::{
+    inputs::{InputState, InputStatus},
+    ledger::Events,
+};
 
 /// The process answers.
 #[utoipa::path(get, path = "/livez", tag = "health", responses((status = 200, body = String)))]
@@ -79,7 +86,7 @@ pub struct Health {
 struct Details {
     /// What is wrong, if anything.
     problems: Vec<String>,
-    plugins: Plugins,
+    plugins: Inputs,
     receiver: Receiver,
     stats: Stats,
     /// Events by place.
@@ -88,19 +95,19 @@ struct Details {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct Plugins {
+struct Inputs {
     /// Configured inputs.
     total_plugins: usize,
     /// Those that listen now.
     active_plugins: usize,
     plugins_by_type: BTreeMap<&'static str, usize>,
-    plugin_details: Vec<Plugin>,
+    plugin_details: Vec<InputHealth>,
     /// `active` or `no_plugins`.
     status: &'static str,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct Plugin {
+struct InputHealth {
     name: String,
     #[serde(rename = "type")]
     kind: &'static str,
@@ -167,12 +174,15 @@ fn details(state: &ApiState) -> (Details, bool) {
     let (inputs, delivery, spool) = ((state.inputs)(), (state.delivery)(), (state.spool_problem)());
     let mut problems: Vec<String> = spool.map(|problem| format!("spool: {problem}")).into_iter().collect();
     for input in &inputs {
-        if let Some(error) = input.error.as_ref().filter(|_| input.state == InputState::Retrying) {
-            problems.push(format!("input {} ({}/{}): {error}", input.name, input.tenant_id, input.dataset_id));
+        let fails = matches!(input.state, InputState::Retrying | InputState::Rejected);
+        if let Some(error) = input.error.as_ref().filter(|_| fails) {
+            problems
+                .push(format!("input {} ({}/{}): {error}", input.name, input.tenant_id, input.dataset_id));
         }
     }
     for circuit in &delivery.circuits {
-        let whose: Vec<_> = [&circuit.tenant_id, &circuit.dataset_id].into_iter().flatten().map(String::as_str).collect();
+        let whose: Vec<_> =
+            [&circuit.tenant_id, &circuit.dataset_id].into_iter().flatten().map(String::as_str).collect();
         problems.push(format!("delivery to {} {}: {}", circuit.scope, whose.join("/"), circuit.message));
     }
     let mut by_type = BTreeMap::new();
@@ -180,9 +190,9 @@ fn details(state: &ApiState) -> (Details, bool) {
         *by_type.entry(input.kind).or_default() += 1;
     }
     let sum = |of: fn(&InputStatus) -> u64| inputs.iter().map(of).sum();
-    let waiting: usize = super::dlq::counts(&state.spool).values().map(|counts| counts.files()).sum();
+    let waiting: usize = counts(&state.spool).values().map(Counts::files).sum();
     let details = Details {
-        plugins: Plugins {
+        plugins: Inputs {
             total_plugins: inputs.len(),
             active_plugins: inputs.iter().filter(|input| input.state == InputState::Listening).count(),
             plugins_by_type: by_type,
@@ -191,17 +201,21 @@ fn details(state: &ApiState) -> (Details, bool) {
         },
         receiver: Receiver {
             base_url: super::config::without_credentials(&running.config.receiver.base_url),
-            status: if delivery.circuits.iter().any(|circuit| circuit.scope == "receiver") { "failing" } else { "configured" },
+            status: if delivery.circuits.iter().any(|circuit| circuit.scope == "receiver") {
+                "failing"
+            } else {
+                "configured"
+            },
         },
         stats: Stats {
             udp_messages_received: sum(|input| input.messages),
             udp_message_errors: sum(|input| input.refused_in_all() + input.kernel_drops),
             lines_received: sum(|input| input.lines),
-            batches_created: delivery.batches + waiting as u64,
-            batches_forwarded: delivery.batches,
-            forwarding_errors: delivery.failures,
+            batches_created: delivery.totals.batches + waiting as u64,
+            batches_forwarded: delivery.totals.batches,
+            forwarding_errors: delivery.totals.failures,
             bytes_received: sum(|input| input.bytes),
-            bytes_forwarded: delivery.bytes,
+            bytes_forwarded: delivery.totals.bytes,
             last_activity: state.senders.last_seen(),
             uptime_seconds: state.started.elapsed().as_secs(),
         },
@@ -212,13 +226,12 @@ fn details(state: &ApiState) -> (Details, bool) {
     (details, healthy)
 }
 
-fn plugin(input: &InputStatus, config: &crate::config::Config) -> Plugin {
-    let configured = config
-        .inputs
-        .iter()
-        .find(|one| one.key.tenant.as_str() == input.tenant_id && one.key.dataset.as_str() == input.dataset_id);
+fn plugin(input: &InputStatus, config: &crate::config::Config) -> InputHealth {
+    let configured = config.inputs.iter().find(|one| {
+        one.key.tenant.as_str() == input.tenant_id && one.key.dataset.as_str() == input.dataset_id
+    });
     let bound = input.addresses.first().and_then(|address| address.rsplit(':').next()?.parse().ok());
-    Plugin {
+    InputHealth {
         name: input.name.clone(),
         kind: input.kind,
         status: match input.state {
@@ -226,6 +239,7 @@ fn plugin(input: &InputStatus, config: &crate::config::Config) -> Plugin {
             InputState::Starting => "starting",
             InputState::Paused => "paused",
             InputState::Retrying => "retrying",
+            InputState::Rejected => "rejected",
             InputState::Stopped => "stopped",
         },
         port: bound.or(configured.map(|input| input.listen.port)),

@@ -3,8 +3,8 @@
 //! A port that cannot be bound is tried again until it can; the rest of the process runs meanwhile.
 
 use std::{
-    convert::Infallible,
     net::{IpAddr, SocketAddr},
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
 };
@@ -131,7 +131,12 @@ fn open(port: Port, state: Arc<ApiState>) -> Running {
     Running { port, stop, bound, task }
 }
 
-async fn keep(port: Port, state: Arc<ApiState>, stop: CancellationToken, tell: watch::Sender<Option<SocketAddr>>) {
+async fn keep(
+    port: Port,
+    state: Arc<ApiState>,
+    stop: CancellationToken,
+    tell: watch::Sender<Option<SocketAddr>>,
+) {
     let service = Arc::new(Service {
         router: match port.surface {
             Surface::Everything => openapi::router(state),
@@ -160,7 +165,11 @@ async fn keep(port: Port, state: Arc<ApiState>, stop: CancellationToken, tell: w
 
 fn bind(port: &Port) -> Result<Acceptor, String> {
     let tls = port.tls.as_ref().map(TlsHandle::load).transpose().map_err(|error| error.to_string())?;
-    let settings = AcceptSettings { tls: tls.map(Arc::new), max_connections: MAX_CONNECTIONS, ..AcceptSettings::default() };
+    let settings = AcceptSettings {
+        tls: tls.map(Arc::new),
+        max_connections: MAX_CONNECTIONS,
+        ..AcceptSettings::default()
+    };
     Acceptor::bind(port.listen, settings).map_err(|error| error.to_string())
 }
 
@@ -180,9 +189,11 @@ impl Serve for Service {
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(peer);
             let answer = self.router.clone().oneshot(request.map(Body::new));
-            // A defect in one handler costs its own answer.
-            std::panic::AssertUnwindSafe(answer).catch_unwind().map(|answer| {
-                Ok::<_, Infallible>(answer.unwrap_or_else(|_| Ok(openapi::defect())).unwrap_or_else(|never| match never {}))
+            // hyper wants futures that may be moved.
+            Box::pin(async {
+                // A defect in one handler costs its own answer.
+                let answer = AssertUnwindSafe(answer).catch_unwind().await;
+                answer.unwrap_or_else(|_| Ok(openapi::defect()))
             })
         });
         let served = http1::Builder::new()

@@ -8,7 +8,11 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use crate::{
-    config::Config, deliver::CircuitStatus, inputs::{InputStatus, senders::Senders}, ledger::Ledger, metrics::Metrics,
+    config::Config,
+    deliver::{CircuitStatus, Totals},
+    inputs::{InputStatus, senders::Senders},
+    ledger::Ledger,
+    metrics::Metrics,
     spool::SpoolHandle,
 };
 
@@ -31,12 +35,8 @@ pub struct Running {
 /// What delivery has done since start, and what holds it up.
 #[derive(Debug, Clone, Default)]
 pub struct Delivery {
-    /// Batches the Receiver took.
-    pub batches: u64,
-    /// Compressed bytes of these.
-    pub bytes: u64,
-    /// Uploads that failed, whether there was an answer or not.
-    pub failures: u64,
+    /// Batches, bytes, failures.
+    pub totals: Totals,
     /// Circuits that are open.
     pub circuits: Vec<CircuitStatus>,
 }

@@ -20,7 +20,10 @@ use utoipa::{IntoParams, ToSchema};
 use super::{ApiError, ApiState};
 use crate::{
     deliver::CircuitStatus,
-    inputs::{InputStatus, senders::{SenderQuery, SenderRow}},
+    inputs::{
+        InputStatus,
+        senders::{SenderQuery, SenderRow},
+    },
     ledger::Events,
 };
 
@@ -95,9 +98,11 @@ pub async fn status(
 }
 
 fn parse_wait(text: &str) -> Result<Duration, ApiError> {
-    let seconds = text.strip_suffix('s').unwrap_or(text).parse().map_err(|_| {
-        ApiError::invalid(format!("wait is {text:?}; give seconds as `30s` or `30`"))
-    })?;
+    let seconds = text
+        .strip_suffix('s')
+        .unwrap_or(text)
+        .parse()
+        .map_err(|_| ApiError::invalid(format!("wait is {text:?}; give seconds as `30s` or `30`")))?;
     Ok(Duration::from_secs(seconds).min(MAX_WAIT))
 }
 

@@ -97,4 +97,22 @@ impl DeliverMetrics {
         });
         own
     }
+
+    /// Deliveries and failed uploads since start.
+    pub fn totals(&self) -> Totals {
+        let count = |outcome| self.uploads.get_or_create(&OutcomeLabel { outcome }).get();
+        let failed = ["3xx", "4xx", "5xx", "network", "timeout", "corrupt", "local"];
+        Totals { batches: count("2xx"), bytes: self.bytes.get(), failures: failed.map(count).iter().sum() }
+    }
+}
+
+/// What delivery came to since start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Batches the Receiver took.
+    pub batches: u64,
+    /// Compressed bytes of these.
+    pub bytes: u64,
+    /// Uploads that failed.
+    pub failures: u64,
 }

@@ -39,6 +39,7 @@ mod worker;
 
 pub use circuit::CircuitStatus;
 pub use client::ClientError;
+pub use metrics::Totals;
 pub use outcome::{can_pass, label};
 
 use self::{
@@ -139,6 +140,11 @@ impl Deliverer {
     /// What does not work now.
     pub fn circuits(&self) -> Vec<CircuitStatus> {
         self.shared.schedule.lock().circuits(Instant::now(), SystemTime::now())
+    }
+
+    /// What it came to since start.
+    pub fn totals(&self) -> Totals {
+        self.shared.worker.metrics.totals()
     }
 
     /// Goes on until nothing closed is left or the grace is over, then ends. What is left stays in the spool.

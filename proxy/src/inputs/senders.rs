@@ -152,6 +152,14 @@ impl Senders {
         shard.rows += 1;
     }
 
+    /// When anybody sent something last.
+    pub fn last_seen(&self) -> Option<Timestamp> {
+        let newest = |shard: &Mutex<Shard>| {
+            shard.lock().datasets.values().flat_map(HashMap::values).map(|counts| counts.last_ns).max()
+        };
+        self.shards.iter().filter_map(newest).max().map(time)
+    }
+
     /// One page of rows as of now.
     pub fn query(&self, query: &SenderQuery) -> Vec<SenderRow> {
         self.query_at(query, Timestamp::now().as_nanosecond().try_into().unwrap_or(0))
@@ -178,8 +186,14 @@ impl Senders {
         } else {
             rows.sort_by(name);
         }
-        let limit = query.limit.unwrap_or(DEFAULT_PAGE).min(MAX_PAGE);
-        rows.into_iter().skip(query.offset).take(limit).collect()
+        rows.into_iter().skip(query.offset).take(query.limit.unwrap_or(DEFAULT_PAGE)).collect()
+    }
+}
+
+impl SenderQuery {
+    /// Rows of a page.
+    pub fn page(&self) -> usize {
+        self.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE)
     }
 }
 
@@ -204,8 +218,11 @@ impl Shard {
     }
 }
 
+fn time(unix_ns: u64) -> Timestamp {
+    Timestamp::from_nanosecond(unix_ns.into()).unwrap_or_default()
+}
+
 fn row(key: &DatasetKey, source: IpAddr, counts: &Counts, now_ns: u64) -> SenderRow {
-    let time = |ns: u64| Timestamp::from_nanosecond(ns.into()).unwrap_or_default();
     SenderRow {
         tenant_id: key.tenant.clone(),
         dataset_id: key.dataset.clone(),
