@@ -466,12 +466,11 @@ async fn revive(
         RetryOutcome { success: true, message: String::new(), files_retried: 0, details: Vec::new() };
     if let Some(only) = only {
         for (key, stamp) in only {
-            let found = spool.entry(stamp).filter(|entry| entry.key == key && entry.state == Place::Dlq);
-            match found {
-                Some(entry) if wanted.has_dataset(&key) && wanted.has(&entry) => {
-                    retried.revive(spool, &entry).await
-                }
-                _ => {}
+            let is_wanted = |entry: &Entry| {
+                entry.key == key && entry.state == Place::Dlq && wanted.has_dataset(&key) && wanted.has(entry)
+            };
+            if let Some(entry) = spool.entry(stamp).filter(is_wanted) {
+                retried.revive(spool, &entry).await;
             }
         }
     } else {

@@ -155,3 +155,37 @@ fn options(schema: &Value) -> Vec<String> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_shows_its_own_keys_and_the_common_ones() {
+        let list = list(&json_schema());
+        assert_eq!(list.count, KINDS.len());
+        let field = |plugin: &str, name: &str| {
+            let plugin = list.plugins.iter().find(|one| one.name == plugin).unwrap();
+            plugin.fields.iter().find(|field| field.name == name).cloned()
+        };
+        for plugin in ["udp", "tcp", "syslog", "http"] {
+            for name in ["tenant_id", "dataset_id", "host", "port", "allowed_sources", "batching.max_lines"] {
+                assert!(field(plugin, name).is_some(), "{plugin} {name}");
+            }
+            assert!(field(plugin, "bearer_token").is_none(), "deprecated keys are for old files");
+        }
+        let port = field("syslog", "port").unwrap();
+        assert_eq!((port.kind, port.required, port.validation.as_deref()), ("int", true, Some("1-65535")));
+        assert_eq!(field("tcp", "data_format").unwrap().options, ["auto", "ndjson", "text"]);
+        assert_eq!(field("udp", "read_buffer_size").unwrap().default, Some(8_388_608.into()));
+        assert_eq!(field("udp", "allowed_sources").unwrap().kind, "[]string");
+        let cert = field("http", "tls.cert_file").unwrap();
+        assert_eq!((cert.kind, cert.group.as_deref()), ("string", Some("tls")));
+        for plugin in &list.plugins {
+            assert!(!plugin.description.is_empty());
+            for field in &plugin.fields {
+                assert!(!field.description.is_empty(), "{} {}", plugin.name, field.name);
+            }
+        }
+    }
+}

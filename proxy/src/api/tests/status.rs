@@ -62,23 +62,23 @@ async fn the_status_shows_inputs_configuration_and_events() {
 #[tokio::test]
 async fn a_wait_ends_with_a_change_of_state_configuration_or_circuit_but_not_of_a_counter() {
     let world = world().await;
-    let changes: [&dyn Fn(); 4] = [
+    let steps: [&dyn Fn(); 4] = [
         &|| world.inputs.lock()[0].state = InputState::Retrying,
         &|| world.inputs.lock()[0].error = Some("busy".to_owned()),
         &|| world.change(|running| "two".clone_into(&mut running.hash)),
         &|| *world.delivery.lock() = circuit(),
     ];
-    for change in changes {
+    for change in steps {
         let before = etag(&world.get("/api/v1/status").await.1);
         let path = format!("/api/v1/status?after={before}&wait=60s");
         let asked = world.get(&path);
-        let (changed, ()) = tokio::join!(asked, async {
+        let (answered, ()) = tokio::join!(asked, async {
             world.inputs.lock()[0].messages += 1;
             tokio::time::sleep(Duration::from_millis(50)).await;
             change();
         });
-        assert_eq!(changed.0, StatusCode::OK);
-        assert_ne!(etag(&changed.1), before);
+        assert_eq!(answered.0, StatusCode::OK);
+        assert_ne!(etag(&answered.1), before);
     }
     let now = etag(&world.get("/api/v1/status").await.1);
     world.inputs.lock()[0].messages += 1;
