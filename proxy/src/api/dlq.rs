@@ -20,7 +20,7 @@ use crate::{
     deliver::label,
     ids::{DatasetId, DatasetKey, Hint, IdError, TenantId},
     ledger::Events,
-    spool::{Entry, SpoolHandle, Stamp, State as Place},
+    spool::{Entry, SpoolHandle, Stamp, State as Place, Totals, UsageNow},
 };
 
 /// Entries of a page unless told, and at most.
@@ -35,52 +35,26 @@ const MAX_DETAILS: usize = 1000;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Counts {
     /// Never tried.
-    queue_files: usize,
+    queue_files: u64,
     /// Failed at least once, tried again by itself.
-    retry_files: usize,
+    retry_files: u64,
     /// Set aside.
-    dlq_files: usize,
+    dlq_files: u64,
     queue_bytes: u64,
     retry_bytes: u64,
     dlq_bytes: u64,
 }
 
 impl Counts {
-    /// All of them.
-    pub fn files(&self) -> usize {
-        self.queue_files + self.retry_files + self.dlq_files
-    }
-
-    fn count(&mut self, entry: &Entry) {
-        let (files, bytes) = match entry.state {
+    fn add(&mut self, place: Place, totals: &Totals) {
+        let (files, bytes) = match place {
             Place::Queue => (&mut self.queue_files, &mut self.queue_bytes),
             Place::Retry => (&mut self.retry_files, &mut self.retry_bytes),
             Place::Dlq => (&mut self.dlq_files, &mut self.dlq_bytes),
         };
-        *files += 1;
-        *bytes += entry.file_bytes;
+        *files += totals.batches;
+        *bytes += totals.bytes;
     }
-
-    fn add(&mut self, other: &Self) {
-        self.queue_files += other.queue_files;
-        self.retry_files += other.retry_files;
-        self.dlq_files += other.dlq_files;
-        self.queue_bytes += other.queue_bytes;
-        self.retry_bytes += other.retry_bytes;
-        self.dlq_bytes += other.dlq_bytes;
-    }
-}
-
-/// Counts of every dataset that has a closed batch.
-pub fn counts(spool: &SpoolHandle) -> BTreeMap<DatasetKey, Counts> {
-    let of = |key: DatasetKey| {
-        let mut counts = Counts::default();
-        for entry in spool.entries(&key, &[Place::Queue, Place::Retry, Place::Dlq], None, usize::MAX) {
-            counts.count(&entry);
-        }
-        (key, counts)
-    };
-    spool.datasets().into_iter().map(of).collect()
 }
 
 #[derive(Debug, Default, Serialize, ToSchema)]
@@ -96,10 +70,10 @@ struct TenantStats {
 pub struct DlqStats {
     spooling_enabled: bool,
     /// Closed batches that were never tried.
-    total_files_in_queue: usize,
+    total_files_in_queue: u64,
     /// Batches that failed and are tried again.
-    total_files_in_retry: usize,
-    total_files_in_dlq: usize,
+    total_files_in_retry: u64,
+    total_files_in_dlq: u64,
     total_bytes_in_queue: u64,
     total_bytes_in_retry: u64,
     total_bytes_in_dlq: u64,
@@ -112,6 +86,9 @@ pub struct DlqStats {
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest_dlq_file: Option<OldEntry>,
     spool_directory: String,
+    /// Bytes on disk against their limits, and why nothing can be written, if so.
+    #[schema(value_type = Object)]
+    usage: UsageNow,
     /// Events by place, those in memory and in open batches included.
     #[schema(value_type = Object)]
     events: Events,
@@ -135,12 +112,19 @@ struct OldEntry {
 #[utoipa::path(get, path = "/api/v1/dlq/stats", tag = "dlq", responses((status = 200, body = DlqStats)))]
 pub async fn stats(State(state): State<Arc<ApiState>>) -> Json<DlqStats> {
     let (mut all, mut tenants) = (Counts::default(), BTreeMap::<TenantId, TenantStats>::new());
-    for (key, counts) in counts(&state.spool) {
-        let tenant = tenants.entry(key.tenant).or_default();
-        all.add(&counts);
-        tenant.counts.add(&counts);
-        tenant.dataset_stats.insert(key.dataset, counts);
-    }
+    let mut oldest = |place| {
+        let mut oldest: Option<Stamp> = None;
+        for (key, totals) in state.spool.totals(place) {
+            let tenant = tenants.entry(key.tenant).or_default();
+            all.add(place, &totals);
+            tenant.counts.add(place, &totals);
+            tenant.dataset_stats.entry(key.dataset).or_default().add(place, &totals);
+            oldest = oldest.into_iter().chain(totals.oldest).min();
+        }
+        oldest.and_then(|stamp| state.spool.entry(stamp)).map(OldEntry::from)
+    };
+    let [oldest_queue_file, oldest_retry_file, oldest_dlq_file] =
+        [Place::Queue, Place::Retry, Place::Dlq].map(&mut oldest);
     let spooling = &state.running.load().config.spooling;
     Json(DlqStats {
         spooling_enabled: spooling.enabled,
@@ -151,27 +135,28 @@ pub async fn stats(State(state): State<Arc<ApiState>>) -> Json<DlqStats> {
         total_bytes_in_retry: all.retry_bytes,
         total_bytes_in_dlq: all.dlq_bytes,
         tenant_stats: tenants,
-        oldest_queue_file: oldest(&state.spool, Place::Queue),
-        oldest_retry_file: oldest(&state.spool, Place::Retry),
-        oldest_dlq_file: oldest(&state.spool, Place::Dlq),
+        oldest_queue_file,
+        oldest_retry_file,
+        oldest_dlq_file,
         spool_directory: spooling.directory.display().to_string(),
+        usage: state.spool.usage(),
         events: state.ledger.snapshot(),
     })
 }
 
-fn oldest(spool: &SpoolHandle, place: Place) -> Option<OldEntry> {
-    let first = |key: DatasetKey| spool.entries(&key, &[place], None, 1).into_iter().next();
-    let entry = spool.datasets().into_iter().filter_map(first).min_by_key(|entry| entry.stamp)?;
-    Some(OldEntry {
-        id: id(&entry),
-        tenant_id: entry.key.tenant.to_string(),
-        dataset_id: entry.key.dataset.to_string(),
-        compressed_size: entry.file_bytes,
-        uncompressed_size: entry.raw_bytes,
-        created_at: created_at(entry.stamp),
-        retry_count: entry.attempts,
-        failure_reason: entry.failure.map(|failure| failure.message),
-    })
+impl From<Entry> for OldEntry {
+    fn from(entry: Entry) -> Self {
+        Self {
+            id: id(&entry),
+            tenant_id: entry.key.tenant.to_string(),
+            dataset_id: entry.key.dataset.to_string(),
+            compressed_size: entry.file_bytes,
+            uncompressed_size: entry.raw_bytes,
+            created_at: created_at(entry.stamp),
+            retry_count: entry.attempts,
+            failure_reason: entry.failure.map(|failure| failure.message),
+        }
+    }
 }
 
 /// The file name up to its first dot: how older versions name a batch.

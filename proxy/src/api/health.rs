@@ -12,14 +12,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{
-    ApiError, ApiState,
-    dlq::{Counts, counts},
-    guard::Admitted,
-};
+use super::{ApiError, ApiState, guard::Admitted};
 use crate::{
     inputs::{InputState, InputStatus},
     ledger::Events,
+    spool::State as Place,
 };
 
 /// The process answers.
@@ -190,7 +187,12 @@ fn details(state: &ApiState) -> (Details, bool) {
         *by_type.entry(input.kind).or_default() += 1;
     }
     let sum = |of: fn(&InputStatus) -> u64| inputs.iter().map(of).sum();
-    let waiting: usize = counts(&state.spool).values().map(Counts::files).sum();
+    let places = [Place::Queue, Place::Retry, Place::Dlq];
+    let waiting = places
+        .into_iter()
+        .flat_map(|place| state.spool.totals(place))
+        .map(|(_, totals)| totals.batches)
+        .sum::<u64>();
     let details = Details {
         plugins: Inputs {
             total_plugins: inputs.len(),
@@ -211,7 +213,7 @@ fn details(state: &ApiState) -> (Details, bool) {
             udp_messages_received: sum(|input| input.messages),
             udp_message_errors: sum(|input| input.refused_in_all() + input.kernel_drops),
             lines_received: sum(|input| input.lines),
-            batches_created: delivery.totals.batches + waiting as u64,
+            batches_created: delivery.totals.batches + waiting,
             batches_forwarded: delivery.totals.batches,
             forwarding_errors: delivery.totals.failures,
             bytes_received: sum(|input| input.bytes),

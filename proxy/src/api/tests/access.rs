@@ -11,10 +11,7 @@ use super::{
     super::{guard::Peer, openapi},
     world::{SECRETS, World, answer, config, guarded},
 };
-use crate::{
-    config::{Secret, ServerTls},
-    spool::SpoolHandle,
-};
+use crate::config::{Secret, ServerTls};
 
 const READS: [&str; 4] = ["/api/v1/config", "/api/v1/status", "/api/v1/senders", "/api/v1/plugins"];
 const WRITES: [(&str, &str); 4] = [
@@ -26,7 +23,7 @@ const WRITES: [(&str, &str); 4] = [
 const OPEN: [&str; 6] = ["/livez", "/readyz", "/metrics", "/v1/docs", "/v1/docs/openapi.json", "/"];
 
 async fn world(config: crate::config::Config) -> World {
-    World::new(config, SpoolHandle {}).await
+    World::new(config).await
 }
 
 fn method(name: &str) -> Method {

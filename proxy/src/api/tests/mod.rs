@@ -1,5 +1,7 @@
 //! Over real sockets, with the router that runs.
 
 mod access;
+mod dlq;
+mod health;
 mod status;
 mod world;

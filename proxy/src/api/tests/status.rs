@@ -17,10 +17,10 @@ use super::{
     super::Delivery,
     world::{World, answer, config, guarded, key},
 };
-use crate::{inputs::InputState, spool::SpoolHandle};
+use crate::inputs::InputState;
 
 async fn world() -> World {
-    World::new(config(), SpoolHandle {}).await
+    World::new(config()).await
 }
 
 fn etag(status: &Value) -> String {
@@ -31,7 +31,7 @@ fn circuit() -> Delivery {
     Delivery { circuits: vec![open_circuit()], ..Delivery::default() }
 }
 
-fn open_circuit() -> crate::deliver::CircuitStatus {
+pub fn open_circuit() -> crate::deliver::CircuitStatus {
     crate::deliver::CircuitStatus {
         scope: "receiver".to_owned(),
         tenant_id: None,
@@ -169,7 +169,7 @@ async fn the_silent_sender_is_found_page_by_page() {
 
 #[tokio::test]
 async fn a_reload_says_what_it_did_or_why_not() {
-    let world = World::new(guarded(), SpoolHandle {}).await;
+    let world = World::new(guarded()).await;
     let reload = || answer(world.ask(Method::POST, "/api/v1/config/reload").bearer_auth("admin-secret"));
     let (status, body) = reload().await;
     assert_eq!(
@@ -223,7 +223,7 @@ async fn h50_connectivity_is_tested_per_dataset_without_sending_data() {
     .await;
     let mut config = guarded();
     config.receiver.base_url = base_url;
-    let world = World::new(config, SpoolHandle {}).await;
+    let world = World::new(config).await;
     let (status, body) =
         answer(world.ask(Method::POST, "/api/v1/test/connectivity").bearer_auth("admin-secret")).await;
     assert_eq!(status, StatusCode::OK);
@@ -252,7 +252,7 @@ async fn h50_a_gateway_that_refuses_empty_uploads_is_asked_for_its_health() {
         receiver(vec![("GET /health ", 200, "{\"status\":\"ok\"}"), ("POST ", 411, "Length Required")]).await;
     let mut config = guarded();
     config.receiver.base_url = base_url;
-    let world = World::new(config, SpoolHandle {}).await;
+    let world = World::new(config).await;
     let ask = || answer(world.ask(Method::POST, "/api/v1/test/connectivity").bearer_auth("admin-secret"));
     let (_, body) = ask().await;
     assert_eq!(body["summary"]["success_count"], 2, "{body}");

@@ -16,9 +16,11 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use reqwest::{Method, RequestBuilder, StatusCode, redirect::Policy};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::super::{Api, ApiState, Delivery, Running};
 use crate::{
+    batch::{Body, Chunk, Class, MemoryBudget, Reservation, Stream, StreamKey},
     config::{
         Batching, Config, DataFormat, HttpSource, Input, Limits, Listen, Logging, Mode, Receiver, Secret,
         Server, Source, Spooling, Tokens, UdpSource,
@@ -27,7 +29,7 @@ use crate::{
     inputs::{InputState, InputStats, InputStatus, Senders},
     ledger::Ledger,
     metrics::Metrics,
-    spool::SpoolHandle,
+    spool::{Failure, Parts, Reason, Spool, Stamp, State as Place},
 };
 
 pub const SECRETS: [&str; 5] =
@@ -145,13 +147,27 @@ pub struct World {
     pub delivery: Arc<Mutex<Delivery>>,
     pub spool_problem: Arc<Mutex<Option<String>>>,
     pub reloads: Arc<AtomicUsize>,
+    pub folder: TempDir,
+    _spool: Spool,
     addresses: Vec<SocketAddr>,
     scheme: &'static str,
     client: reqwest::Client,
 }
 
 impl World {
-    pub async fn new(config: Config, spool: SpoolHandle) -> Self {
+    pub async fn new(mut config: Config) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        config.spooling.directory = folder.path().join("spool");
+        let (ledger, metrics) = (Arc::<Ledger>::default(), Arc::<Metrics>::default());
+        let spool = Spool::open(Parts {
+            settings: config.spooling.clone(),
+            memory: MemoryBudget::new(config.limits.memory_bytes),
+            ledger: ledger.clone(),
+            metrics: metrics.clone(),
+            level: Arc::new(|| 6),
+            max_payload: config.receiver.max_payload_size,
+        })
+        .unwrap();
         crate::inputs::tls::install_provider();
         let scheme = if config.server.tls.is_some() { "https" } else { "http" };
         let status = |input: &Input| {
@@ -174,9 +190,9 @@ impl World {
         let state = Arc::new(ApiState {
             version: "1.2.3",
             running: Arc::new(ArcSwap::from_pointee(running)),
-            spool,
-            ledger: Arc::<Ledger>::default(),
-            metrics: Arc::<Metrics>::default(),
+            spool: spool.handle(),
+            ledger,
+            metrics,
             senders: Arc::new(Senders::new(100)),
             inputs: Box::new(move || ask_inputs.lock().clone()),
             delivery: Box::new(move || ask_delivery.lock().clone()),
@@ -197,7 +213,61 @@ impl World {
             .tls_danger_accept_invalid_certs(true)
             .build()
             .unwrap();
-        Self { state, api, inputs, delivery, spool_problem, reloads, addresses, scheme, client }
+        Self {
+            state,
+            api,
+            inputs,
+            delivery,
+            spool_problem,
+            reloads,
+            folder,
+            _spool: spool,
+            addresses,
+            scheme,
+            client,
+        }
+    }
+
+    /// Commits `lines` as a batch of their own and waits until it is closed.
+    pub async fn batch(&self, key: &DatasetKey, lines: &str) -> Stamp {
+        let count = lines.lines().count() as u32;
+        let batching = Batching { max_lines: count.into(), ..batching() };
+        let hint = Hint::ndjson();
+        let stream = Arc::new(Stream {
+            key: StreamKey { dataset: key.clone(), hint, class: Class::Acknowledged },
+            batching,
+        });
+        let newest = || {
+            self.state.spool.entries(key, &[Place::Queue], None, usize::MAX).pop().map(|entry| entry.stamp)
+        };
+        let before = newest();
+        self.state.ledger.accept(count.into());
+        let chunk = Chunk {
+            stream,
+            first_ns: 1,
+            lines: count,
+            raw_len: lines.len() as u32,
+            raw_crc: crc32fast::hash(lines.as_bytes()),
+            body: Body::Raw(lines.as_bytes().to_vec()),
+            memory: Reservation::default(),
+        };
+        self.state.spool.commit(vec![chunk]).await.unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            match newest() {
+                Some(stamp) if before != Some(stamp) => return stamp,
+                _ => assert!(Instant::now() < deadline, "the batch was not closed"),
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// The same, in the dead-letter queue; its id.
+    pub async fn buried(&self, key: &DatasetKey, lines: &str, reason: Reason) -> String {
+        let stamp = self.batch(key, lines).await;
+        let failure = Failure { reason, status: Some(503), message: "the Receiver answers 503".to_owned() };
+        self.state.spool.bury(stamp, failure).await.unwrap();
+        format!("{}--{}--{:019}--ndjson", key.tenant, key.dataset, stamp.0)
     }
 
     pub fn change(&self, change: impl FnOnce(&mut Running)) {

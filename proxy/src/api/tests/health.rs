@@ -1,0 +1,84 @@
+//! Health at a glance.
+
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+
+use super::{
+    status::open_circuit,
+    world::{World, answer, config, guarded, key},
+};
+use crate::{inputs::InputState, spool::Reason};
+
+#[tokio::test]
+async fn h52_w39_health_tells_the_truth_about_inputs_receiver_and_counters() {
+    let world = World::new(config()).await;
+    let (status, health) = world.get("/api/v1/health").await;
+    assert_eq!(
+        (status, &health["status"], &health["service_name"]),
+        (StatusCode::OK, &json!("healthy"), &json!("bytefreezer-proxy"))
+    );
+    assert_eq!(
+        (&health["plugins"]["total_plugins"], &health["plugins"]["active_plugins"]),
+        (&json!(2), &json!(2))
+    );
+    assert_eq!(health["plugins"]["plugins_by_type"], json!({"http": 1, "udp": 1}));
+    let first = &health["plugins"]["plugin_details"][0];
+    assert_eq!(
+        (&first["status"], &first["port"], &first["dataset_id"]),
+        (&json!("active"), &json!(2055), &json!("flows"))
+    );
+    assert!(health["stats"].get("last_activity").is_none());
+
+    world.buried(&key("acme", "web"), "{\"a\":1}\n", Reason::Server).await;
+    world.state.senders.record(
+        &key("acme", "flows"),
+        "192.0.2.1".parse().unwrap(),
+        5,
+        50,
+        0,
+        1_767_225_600_000_000_000,
+    );
+    {
+        let mut inputs = world.inputs.lock();
+        (inputs[0].messages, inputs[0].bytes, inputs[0].lines, inputs[0].kernel_drops) = (5, 50, 4, 2);
+        inputs[0].refused.insert("source", 1);
+        inputs[1].state = InputState::Retrying;
+        inputs[1].error = Some("port 8081 is busy".to_owned());
+        let mut delivery = world.delivery.lock();
+        (delivery.totals.batches, delivery.totals.bytes, delivery.totals.failures) = (7, 700, 3);
+        delivery.circuits.push(open_circuit());
+    }
+    let (code, health) = world.get("/api/v1/health").await;
+    assert_eq!((code, &health["status"]), (StatusCode::OK, &json!("degraded")));
+    assert_eq!(health["plugins"]["active_plugins"], 1);
+    let second = &health["plugins"]["plugin_details"][1];
+    assert_eq!((&second["status"], &second["last_error"]), (&json!("retrying"), &json!("port 8081 is busy")));
+    assert_eq!(health["receiver"]["status"], "failing");
+    let counters = &health["stats"];
+    for (member, expected) in [
+        ("udp_messages_received", 5),
+        ("udp_message_errors", 3),
+        ("lines_received", 4),
+        ("bytes_received", 50),
+        ("bytes_forwarded", 700),
+        ("batches_forwarded", 7),
+        ("batches_created", 8),
+        ("forwarding_errors", 3),
+    ] {
+        assert_eq!(counters[member], expected, "{member}");
+    }
+    assert_eq!(counters["last_activity"], "2026-01-01T00:00:00Z");
+    let problems = health["problems"].to_string();
+    assert!(problems.contains("8081 is busy") && problems.contains("connection refused"), "{problems}");
+}
+
+#[tokio::test]
+async fn w26_without_permission_health_is_one_word() {
+    let world = World::new(guarded()).await;
+    let (status, health) = world.get("/api/v1/health").await;
+    assert_eq!((status, &health["status"]), (StatusCode::OK, &json!("healthy")));
+    let members: Vec<_> = health.as_object().unwrap().keys().collect();
+    assert_eq!(members, ["status", "version", "service_name", "timestamp"]);
+    let (_, whole) = answer(world.ask(Method::GET, "/api/v1/health").bearer_auth("read-secret")).await;
+    assert!(whole.get("plugins").is_some());
+}
