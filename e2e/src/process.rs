@@ -70,6 +70,9 @@ pub fn merge(base: &mut Value, over: &Value) {
     }
 }
 
+/// What the configuration of a test names as the API's `admin_token` unless it says otherwise.
+const TOKEN: &str = "admin-of-the-test";
+
 /// A running (or stopped) proxy with a folder of its own for configuration and spool.
 #[derive(Debug)]
 pub struct Proxy {
@@ -97,7 +100,7 @@ impl Proxy {
             "config_mode": "local-only",
             "tenant_id": "acme",
             "logging": {"level": "info", "encoding": "json"},
-            "server": {"api_host": "127.0.0.1", "api_port": api.port()},
+            "server": {"api_host": "127.0.0.1", "api_port": api.port(), "admin_token": TOKEN},
             "receiver": {"base_url": receiver, "timeout_seconds": 5},
             "batching": {"timeout_seconds": 1},
             "spooling": {
@@ -257,9 +260,16 @@ impl Proxy {
         Ok(self.child.as_mut().context("not running")?.try_wait()?)
     }
 
+    /// A client of the API that may do everything.
+    pub fn client(&self) -> Client {
+        Client::new(self.api)
+            .with_header("authorization", &format!("Bearer {TOKEN}"))
+            .with_header("content-type", "application/json")
+    }
+
     /// `GET` from the API.
     pub fn get(&self, path: &str) -> Result<crate::http::Answer> {
-        Client::new(self.api).get(path)
+        self.client().get(path)
     }
 
     /// `GET` as JSON.

@@ -213,7 +213,7 @@ fn w27_no_id_of_the_api_reaches_a_path() {
     let outside = proxy.folder().join("victim/dlq");
     std::fs::create_dir_all(&outside).unwrap();
     std::fs::write(outside.join("secret.txt"), "x").unwrap();
-    let mut client = Client::new(proxy.api()).with_header("content-type", "application/json");
+    let mut client = proxy.client();
     let long = "x".repeat(300);
     for bad in ["..", "../victim", "/etc", "%2e%2e", "a\\u0000b", ".", "a/b", long.as_str()] {
         let body = format!("{{\"tenant_id\":\"{bad}\",\"dataset_id\":\"victim\"}}");

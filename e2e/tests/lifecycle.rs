@@ -171,8 +171,12 @@ fn w26_without_a_token_the_api_answers_loopback_only_and_with_one_it_asks_for_it
     for (name, token) in [("read", "r-token"), ("admin", "a-token")] {
         std::fs::write(folder.path().join(name), token).unwrap();
     }
-    let open = Proxy::start(&receiver.url(), &json!({"server": {"api_host": "0.0.0.0"}})).unwrap();
+    let open =
+        Proxy::start(&receiver.url(), &json!({"server": {"api_host": "0.0.0.0", "admin_token": null}}))
+            .unwrap();
     assert_eq!(open.get("/api/v1/config").unwrap().status, 200);
+    let denied = open.client().post("/api/v1/dlq/retry", b"{}").unwrap().status;
+    assert!(denied == 401 || denied == 403, "reads only: {denied}");
     if let Some(other) = other {
         let mut client = Client::new((other, open.api().port()).into());
         for path in ["/api/v1/config", "/api/v1/status", "/api/v1/dlq/stats"] {
@@ -181,6 +185,7 @@ fn w26_without_a_token_the_api_answers_loopback_only_and_with_one_it_asks_for_it
         }
     }
     let config = json!({"server": {
+        "admin_token": null,
         "read_token_file": folder.path().join("read"), "admin_token_file": folder.path().join("admin"),
     }});
     let mut closed = Proxy::prepare(&receiver.url(), &config).unwrap();

@@ -717,10 +717,7 @@ fn w8_dlq_entries_return_by_themselves_unless_told_not_to() {
             assert_eq!(client.post("/webhook", b"{\"more\":1}").unwrap().status, 200);
             thread::sleep(Duration::from_secs(3));
             assert!(world.event("dlq") >= 20, "{}", events(&world.proxy));
-            let answer = Client::new(world.proxy.api())
-                .with_header("content-type", "application/json")
-                .post("/api/v1/dlq/retry", b"{}")
-                .unwrap();
+            let answer = world.proxy.client().post("/api/v1/dlq/retry", b"{}").unwrap();
             assert_eq!(answer.status, 200);
             all_delivered(&world.receiver, &[sent], LIMIT);
         }
