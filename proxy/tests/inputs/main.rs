@@ -5,5 +5,6 @@ mod garbage;
 mod listeners;
 mod reload;
 mod rig;
+mod secure;
 mod tcp;
 mod udp;
