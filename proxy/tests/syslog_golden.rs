@@ -1,11 +1,13 @@
 //! Every line of `golden/syslog/*.txt` decodes to the line of the same number in the `.json` beside it.
 //!
-//! In the `.txt` files `#` starts a comment, `␤` is a newline, `␀` a NUL, `␉` a tab, `␛XX` the byte XX;
-//! `#! timezone: Z` sets the zone of the input from there on. The members that are the same in all lines are checked
-//! here and left out of the `.json`. `UPDATE_GOLDEN=1` writes the `.json` anew: read the difference before you
-//! commit it.
+//! The members that are the same in all lines are checked here and left out of the `.json`. `UPDATE=1` writes the
+//! `.json` anew: read the difference before you commit it.
 
-use std::{fs, path::PathBuf};
+#![allow(clippy::unwrap_used)]
+
+mod syslog_corpus;
+
+use std::fs;
 
 use bytefreezer_proxy::{
     config::{KeepRaw, SyslogMode, SyslogSource},
@@ -15,6 +17,7 @@ use bytefreezer_proxy::{
     },
 };
 use serde_json::Value;
+use syslog_corpus::{FILES, Sample, folder, samples};
 
 /// 2024-03-02T00:00:00.123456789Z
 const NOW: u64 = 1_709_337_600_123_456_789;
@@ -25,38 +28,18 @@ const COMMON: [(&str, &str); 4] = [
     ("BfTs", "1709337600123"),
 ];
 
-fn source(timezone: &str) -> SyslogSource {
-    SyslogSource {
+fn decode(sample: &Sample) -> String {
+    let rules = SyslogRules::new(&SyslogSource {
         udp: None,
         tcp: None,
         mode: SyslogMode::Auto,
         raw: KeepRaw::Drop,
-        timezone: timezone.to_owned(),
+        timezone: sample.timezone.clone(),
         timezones: Vec::new(),
-    }
-}
-
-fn unescape(line: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut chars = line.chars();
-    while let Some(char) = chars.next() {
-        match char {
-            '␤' => bytes.push(b'\n'),
-            '␀' => bytes.push(0),
-            '␉' => bytes.push(b'\t'),
-            '␛' => {
-                let hex: String = chars.by_ref().take(2).collect();
-                bytes.push(u8::from_str_radix(&hex, 16).unwrap());
-            }
-            _ => bytes.extend(char.to_string().bytes()),
-        }
-    }
-    bytes
-}
-
-fn decode(message: &[u8], rules: &SyslogRules) -> String {
+    })
+    .unwrap();
     let mut out = Vec::new();
-    push_message(message, rules, "192.0.2.7".parse().unwrap(), &ReceiveTime::new(NOW), &mut out);
+    push_message(&sample.bytes, &rules, "192.0.2.7".parse().unwrap(), &ReceiveTime::new(NOW), &mut out);
     let line = String::from_utf8(out).unwrap();
     let mut value: Value = serde_json::from_str(&line).unwrap();
     let members = value.as_object_mut().unwrap();
@@ -69,40 +52,25 @@ fn decode(message: &[u8], rules: &SyslogRules) -> String {
 
 #[test]
 fn golden_lines() {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/syslog");
-    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
     let mut wrong = Vec::new();
     let mut lines = 0;
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|extension| extension != "txt") {
-            continue;
+    for file in FILES {
+        let samples = samples(file);
+        let actual: Vec<String> = samples.iter().map(decode).collect();
+        let path = folder().join(file).with_extension("json");
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(&path, actual.join("\n") + "\n").unwrap();
         }
-        let mut rules = SyslogRules::new(&source("UTC")).unwrap();
-        let mut messages = Vec::new();
-        let mut actual = Vec::new();
-        for line in fs::read_to_string(&path).unwrap().lines() {
-            if let Some(zone) = line.strip_prefix("#! timezone: ") {
-                rules = SyslogRules::new(&source(zone)).unwrap();
-            } else if !line.is_empty() && !line.starts_with('#') {
-                messages.push(line.to_owned());
-                actual.push(decode(&unescape(line), &rules));
-            }
-        }
-        let expected_path = path.with_extension("json");
-        if update {
-            fs::write(&expected_path, actual.join("\n") + "\n").unwrap();
-        }
-        let expected = fs::read_to_string(&expected_path).unwrap();
+        let expected = fs::read_to_string(&path).unwrap();
         let expected: Vec<&str> = expected.lines().collect();
-        assert_eq!(expected.len(), actual.len(), "{}", expected_path.display());
-        for ((message, actual), expected) in messages.iter().zip(&actual).zip(expected) {
+        assert_eq!(expected.len(), actual.len(), "{}", path.display());
+        for ((sample, actual), expected) in samples.iter().zip(&actual).zip(expected) {
             lines += 1;
             if actual != expected {
-                wrong.push(format!("{message}\n  is       {actual}\n  expected {expected}"));
+                wrong.push(format!("{}\n  is       {actual}\n  expected {expected}", sample.line));
             }
         }
     }
     assert!(wrong.is_empty(), "{} of {lines} lines:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(lines >= 100, "only {lines} golden lines were found");
+    assert!(lines >= 300, "only {lines} golden lines were found");
 }

@@ -337,7 +337,7 @@ impl Listener {
                 self.running = Some(running);
             }
             Some(running) => closing.push(running),
-            None => self.retry = None,
+            None => {}
         }
         self.content = content;
         self

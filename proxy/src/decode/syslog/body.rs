@@ -1,6 +1,6 @@
 //! The time in a body of `key=value` pairs, for devices that send no header time: Fortinet
 //! (`date=2024-03-01 time=18:46:11 tz="+0100"`), Sophos (the same with `timezone="CET"`), SonicWall
-//! (`time="2024-03-01 18:46:11 UTC"`).
+//! (`time="2024-03-01 18:46:11 UTC"`), Sophos XGS (`timestamp="2024-03-01T18:46:11+0100"`).
 
 use memchr::memmem;
 
@@ -15,7 +15,10 @@ const WINDOW: usize = 1024;
 /// The time a body says.
 pub(super) fn when(text: &[u8]) -> When<'_> {
     let window = text.get(..WINDOW).unwrap_or(text);
-    let Some(time) = value(window, b"time=") else { return When::Unknown };
+    let Some(time) = value(window, b"time=") else {
+        let stamp = value(window, b"timestamp=").and_then(stamp::parse);
+        return stamp.map_or(When::Unknown, |(when, _)| when);
+    };
     if let Some((when, _)) = stamp::parse(time) {
         return when;
     }
@@ -58,6 +61,8 @@ fn next(scan: &mut Scan<'_>, separator: u8) -> Option<u8> {
 
 fn place(zone: &[u8]) -> Place<'_> {
     let mut scan = Scan::new(zone);
+    // FortiWeb: `(GMT+1:00)Berlin`.
+    scan.eat_text(b"(GMT");
     if let Some(seconds) = stamp::offset(&mut scan) {
         return Place::Offset(seconds);
     }

@@ -55,14 +55,39 @@ pub(super) fn comware(text: &[u8]) -> Option<Tag<'_>> {
     scan.eat(b':').then(|| Tag { text: tag, sequence, content: after_colon(scan.rest), proc_id: None })
 }
 
-/// Words without a colon that are known to be categories: Cisco ISE and the topics of MikroTik.
+/// Words without a colon that are known to be categories: Cisco ISE, Synology (`WinFileService Event: `) and the
+/// topics of MikroTik.
 pub(super) fn category(text: &[u8]) -> Option<Tag<'_>> {
     let (word, rest) = match text.first()? {
         b'C' if text.starts_with(b"CISE_") => split_word(text)?,
+        b'A'..=b'Z' => split_word(text).filter(|(_, rest)| rest.starts_with(b" Event: "))?,
         b'a'..=b'z' => split_word(text).filter(|(word, _)| is_topics(word))?,
         _ => return None,
     };
     Some(Tag { text: word, content: skip_spaces(rest), ..Tag::default() })
+}
+
+/// A tag that nothing but a header can be.
+pub(super) fn certain(text: &[u8]) -> Option<Tag<'_>> {
+    mnemonic(text).or_else(|| comware(text)).or_else(|| category(text).filter(|tag| tag.text.contains(&b',')))
+}
+
+/// `00076 ports: `: HP ProCurve's number of the kind of event before the tag.
+pub(super) fn event_number(word: &[u8]) -> bool {
+    word.len() == 5 && word.iter().all(u8::is_ascii_digit)
+}
+
+/// `f09fc2aabbcc,UAP-AC-Pro-4.3.20`: UniFi's MAC address, model and version, in some order.
+pub(super) fn is_access_point(tag: &[u8]) -> bool {
+    tag.split(|byte| *byte == b',').any(|part| part.len() == 12 && part.iter().all(u8::is_ascii_hexdigit))
+        && tag.contains(&b',')
+}
+
+/// The kind of event in Meraki's `1 1709318771.038687615 MX84 urls src=...`.
+pub(super) fn meraki_type(text: &[u8]) -> Option<Tag<'_>> {
+    let (word, rest) = split_word(text)?;
+    let kind = |byte: &u8| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'-');
+    word.iter().all(kind).then(|| Tag { text: word, content: skip_spaces(rest), ..Tag::default() })
 }
 
 /// `firewall,info`: lower case words of which one is a level.
@@ -116,8 +141,6 @@ struct Prefix<'a> {
     origin: Option<&'a [u8]>,
     stamp: Option<&'a [u8]>,
     when: stamp::When<'a>,
-    /// Nothing but a `%` mnemonic can follow.
-    wants_mnemonic: bool,
 }
 
 impl<'a> Prefix<'a> {
@@ -135,7 +158,6 @@ impl<'a> Prefix<'a> {
         }
         if let Some(uptime) = uptime(text) {
             self.stamp = Some(uptime);
-            self.wants_mnemonic = true;
             return text.get(uptime.len()..);
         }
         mnemonic(text).map(|_| text)
@@ -164,7 +186,6 @@ impl<'a> Prefix<'a> {
             if task || (colon && name.contains(&b'/')) { &mut self.origin } else { &mut self.hostname };
         let first = place.is_none();
         *place = Some(name);
-        self.wants_mnemonic |= !task && !name.contains(&b'/');
         first && (colon || scan.peek().is_some_and(is_blank))
     }
 
@@ -173,9 +194,13 @@ impl<'a> Prefix<'a> {
         scan.spaces();
         let colon = self.stamp.is_some() && scan.eat(b':');
         scan.spaces();
-        let has_mnemonic = scan.peek() == Some(b'%');
-        let believed = has_mnemonic || (!self.wants_mnemonic && (colon || self.sequence.is_some()));
-        if !believed && self.stamp.is_none_or(|stamp| !matches!(stamp.first(), Some(b'*' | b'.'))) {
+        let marked = self.stamp.is_some_and(|stamp| stamp.starts_with(b"*") || stamp.starts_with(b"."));
+        let believed = match self.hostname {
+            // A word, a time, and no more could be any text.
+            Some(_) if self.origin.is_none() => false,
+            _ => colon || marked || self.sequence.is_some(),
+        };
+        if !believed && scan.peek() != Some(b'%') {
             return None;
         }
         fields.sequence = self.sequence.or(fields.sequence);

@@ -6,9 +6,9 @@ use super::{
     Shape, body, device,
     fields::Fields,
     priority, rfc5424,
-    scan::{Scan, before, is_blank, skip_spaces, split_word},
-    stamp,
-    tag::{self, Tag},
+    scan::{Scan, before, skip_spaces, split_word},
+    stamp::{self, When},
+    tag,
 };
 
 /// How often a message may be wrapped in another.
@@ -37,13 +37,19 @@ fn layer<'a>(text: &'a [u8], fields: &mut Fields<'a>, layers: u8) -> bool {
         return true;
     }
     if let Some(rest) = versioned(text) {
-        return layer(rest, fields, 0);
+        let found = layer(rest, fields, 0);
+        if let When::Unix(..) = fields.when
+            && let Some(tag) = device::meraki_type(fields.message)
+        {
+            tag.set(fields);
+        }
+        return found;
     }
     fields.when = body::when(text);
     without_stamp(text, fields)
 }
 
-/// `1 ` before an ISO time stamp: the start of RFC 5424, the rest of which did not come.
+/// `1 ` before a time stamp: the start of RFC 5424, the rest of which did not come, or Meraki.
 fn versioned(text: &[u8]) -> Option<&[u8]> {
     let rest = text.strip_prefix(b"1 ")?;
     stamp::parse(rest).map(|_| rest)
@@ -51,13 +57,20 @@ fn versioned(text: &[u8]) -> Option<&[u8]> {
 
 /// A tag, or a host name and a tag with a process id, at the start of the text.
 fn without_stamp<'a>(text: &'a [u8], fields: &mut Fields<'a>) -> bool {
+    if fields.priority.is_some()
+        && let Some(rest) = numbered(text, fields)
+    {
+        fields.message = rest;
+        without_stamp(rest, fields);
+        return true;
+    }
     if let Some(tag) = tag::split(text) {
         // Without PRI, `word: ` is more likely a sentence than a header.
-        if fields.priority.is_some() || tag.proc_id.is_some() || tag.is_certain() {
+        let believed = fields.priority.is_some() || tag.proc_id.is_some() || device::certain(text).is_some();
+        if believed {
             tag.set(fields);
-            return true;
         }
-        return false;
+        return believed;
     }
     if let Some((host, rest)) = split_word(text)
         && is_hostname(host)
@@ -69,6 +82,17 @@ fn without_stamp<'a>(text: &'a [u8], fields: &mut Fields<'a>) -> bool {
         return true;
     }
     false
+}
+
+/// `123: ` before the text: the first number of a sequence.
+fn numbered<'a>(text: &'a [u8], fields: &mut Fields<'a>) -> Option<&'a [u8]> {
+    let mut scan = Scan::new(text);
+    let number = scan.number(1, 9)?;
+    if fields.sequence.is_some() || !scan.eat_text(b": ") {
+        return None;
+    }
+    fields.sequence = Some(u64::from(number));
+    Some(skip_spaces(scan.rest))
 }
 
 fn after_stamp<'a>(rest: &'a [u8], fields: &mut Fields<'a>, layers: u8) {
@@ -112,6 +136,11 @@ fn host_and_tag<'a>(text: &'a [u8], fields: &mut Fields<'a>, layers: u8) {
         Some((host, rest)) if is_hostname(host) && !is_no_host(text) => {
             fields.hostname = Some(host);
             content(skip_spaces(rest), fields, layers);
+        }
+        // Nothing but a host name: the RFC has it before the text.
+        None if is_hostname(text) && fields.hostname.is_none() => {
+            fields.hostname = Some(text);
+            fields.message = b"";
         }
         _ => content(text, fields, 0),
     }
@@ -178,23 +207,32 @@ fn content<'a>(text: &'a [u8], fields: &mut Fields<'a>, layers: u8) {
         return;
     }
     if let Some(tag) = tag::split(text) {
-        return tag.set(fields);
-    }
-    if let Some((word, rest)) = split_word(text) {
-        if let Some(severity) = device::severity_word(word)
-            && let Some(tag) = tag::split(skip_spaces(rest))
-            && tag.proc_id.is_some()
+        tag.set(fields);
+        if device::is_access_point(tag.text)
+            && let Some(inner) = tag::split(tag.content)
         {
-            fields.severity = fields.severity.or(Some(severity));
-            return tag.set(fields);
+            fields.origin = Some(tag.text);
+            inner.set(fields);
         }
-        if let Some(origin) = vdc(text) {
-            let (name, rest) = origin;
-            if let Some(tag) = device::mnemonic(rest) {
-                fields.origin = Some(name);
-                tag.set(fields);
-            }
-        }
+        return;
+    }
+    let Some((word, rest)) = split_word(text) else { return };
+    if let Some((name, rest)) = vdc(text)
+        && let Some(tag) = device::mnemonic(rest)
+    {
+        fields.origin = Some(name);
+        tag.set(fields);
+    } else if let Some(severity) = device::severity_word(word)
+        && let Some(tag) = tag::split(skip_spaces(rest))
+        && tag.proc_id.is_some()
+    {
+        fields.severity = fields.severity.or(Some(severity));
+        tag.set(fields);
+    } else if device::event_number(word)
+        && let Some(tag) = tag::split(skip_spaces(rest))
+    {
+        fields.msg_id = Some(word);
+        tag.set(fields);
     }
 }
 
@@ -278,13 +316,5 @@ pub(super) fn unwrap_relayed(fields: &mut Fields<'_>) {
         && fields.shape == Shape::Raw
     {
         fields.shape = Shape::Rfc3164;
-    }
-}
-
-impl Tag<'_> {
-    /// Only a header looks like this.
-    fn is_certain(&self) -> bool {
-        self.text.starts_with(b"%")
-            || (self.text.contains(&b',') && !self.text.iter().any(|byte| is_blank(*byte)))
     }
 }

@@ -329,13 +329,19 @@ fn detached_zone(mut scan: Scan<'_>) -> Option<(Place<'_>, Scan<'_>)> {
     if name.len() < 2 || name.len() > 5 {
         return None;
     }
+    // `TZ-6`, from an example of RFC 3164: a zone, but nobody knows in which direction.
+    if name == b"TZ" && offset(&mut scan).is_some() && ends(scan.rest) {
+        return Some((Place::Name(name), scan));
+    }
     if matches!(name, b"UTC" | b"GMT") {
         let mut ahead = scan;
         let seconds = offset(&mut ahead).filter(|_| ends(ahead.rest));
         let scan = if seconds.is_some() { ahead } else { scan };
         return ends(scan.rest).then_some((Place::Offset(seconds.unwrap_or(0)), scan));
     }
-    let believed = (abbreviation(name).is_some() && ends(scan.rest)) || scan.rest.starts_with(b": %");
+    // Huawei marks summer time in this way, whatever the zone.
+    let known = abbreviation(name).is_some() || name == b"DST";
+    let believed = (known && ends(scan.rest)) || scan.rest.starts_with(b": %");
     believed.then_some((Place::Name(name), scan))
 }
 

@@ -31,7 +31,9 @@ impl<'a> Tag<'a> {
 pub(super) fn split(text: &[u8]) -> Option<Tag<'_>> {
     match text.first()? {
         b'%' => device::mnemonic(text).or_else(|| device::comware(text)).or_else(|| program(text)),
-        first if first.is_ascii_alphanumeric() => device::category(text).or_else(|| program(text)),
+        first if first.is_ascii_alphanumeric() || !first.is_ascii() => {
+            device::category(text).or_else(|| program(text))
+        }
         b'/' | b'_' | b'-' | b'*' | b'.' | b'\\' => program(text),
         _ => None,
     }
@@ -39,7 +41,7 @@ pub(super) fn split(text: &[u8]) -> Option<Tag<'_>> {
 
 fn is_tag_byte(byte: u8) -> bool {
     match byte {
-        0..=b' ' | 0x7f.. => false,
+        0..=b' ' | 0x7f => false,
         _ => !matches!(
             byte,
             b':' | b'[' | b']' | b'(' | b'"' | b'=' | b'{' | b'}' | b'<' | b'>' | b'|' | b';' | b'\'' | b'`'
@@ -57,21 +59,47 @@ fn program(text: &[u8]) -> Option<Tag<'_>> {
             return None;
         }
     }
-    let mut proc_id = None;
     if scan.eat(b'[') {
         let id = scan.take_while(|byte| byte > b' ' && !matches!(byte, b']' | b'[' | b'"' | b'='));
         if !scan.eat(b']') {
             return None;
         }
-        proc_id = (!id.is_empty()).then_some(id);
+        let proc_id = (!id.is_empty()).then_some(id);
         let text = before(text, scan.rest);
         return ends_with_id(scan, id).map(|content| Tag { text, proc_id, sequence: None, content });
     }
-    let text = before(text, scan.rest);
-    if !scan.eat(b':') || !is_name_before(word, scan.rest) {
+    let name = before(text, scan.rest);
+    if !scan.eat(b':') {
         return None;
     }
-    Some(Tag { text, proc_id, sequence: None, content: after_colon(scan.rest) })
+    if let Some(tag) = versioned(text, scan) {
+        return Some(tag);
+    }
+    let numeric = name.iter().all(u8::is_ascii_digit);
+    (!numeric && is_name_before(word, scan.rest)).then(|| Tag {
+        text: name,
+        content: after_colon(scan.rest),
+        ..Tag::default()
+    })
+}
+
+/// `image:version[pid]:`, from behind the first colon.
+fn versioned<'a>(text: &'a [u8], mut scan: Scan<'a>) -> Option<Tag<'a>> {
+    let version = scan.take_while(is_tag_byte);
+    if version.is_empty() || !scan.eat(b'[') {
+        return None;
+    }
+    let id = scan.take_while(|byte| byte.is_ascii_digit());
+    if id.is_empty() || !scan.eat(b']') {
+        return None;
+    }
+    let name = before(text, scan.rest);
+    scan.eat(b':').then(|| Tag {
+        text: name,
+        proc_id: Some(id),
+        sequence: None,
+        content: after_colon(scan.rest),
+    })
 }
 
 /// `[id]:`, `[id] :`, or `[digits] `.
