@@ -115,3 +115,28 @@ async fn w31_tls_with_client_certificates_and_a_new_certificate_without_restart(
     let plain = format!("http://{}/webhook", running.address);
     assert!(!curl(&["--data-binary", "a", &plain], b"").await.status.success());
 }
+
+#[tokio::test]
+async fn tls_behind_a_load_balancer_that_names_the_sender() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    Authority::new(folder.path()).write(folder.path(), "localhost", "tls");
+    let tls = ServerTls {
+        cert_file: path("tls.crt").into(),
+        key_file: path("tls.key").into(),
+        client_ca_file: None,
+        client_cert_required: false,
+    };
+    let settings = AcceptSettings {
+        tls: Some(Arc::new(TlsHandle::load(&tls).unwrap())),
+        proxy_protocol_from: vec!["127.0.0.0/8".parse().unwrap()],
+        ..AcceptSettings::default()
+    };
+    let running = start_with(vec![input("web", |_, _| {})], "127.0.0.1", settings, 64 << 20);
+    let resolve = format!("localhost:{}:127.0.0.1", running.address.port());
+    let (ca, url) = (path("ca.crt"), format!("https://localhost:{}/webhook", running.address.port()));
+    let args = ["--cacert", &ca, "--resolve", &resolve, "--data-binary", "a", &url];
+    let output = curl(&[&["--haproxy-protocol"], &args[..]].concat(), b"").await;
+    assert_eq!(said(&output), "OK200");
+    assert!(!curl(&args, b"").await.status.success());
+}
