@@ -24,6 +24,8 @@ use crate::{
 
 /// For one question.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// For all of them; below the time limit of a request.
+const ALTOGETHER: Duration = Duration::from_secs(90);
 /// Questions at a time.
 const AT_ONCE: usize = 8;
 /// Bytes of an answer that are read.
@@ -113,10 +115,12 @@ fn tested(input: &InputStatus, asked: &BTreeMap<DatasetKey, Answer>, config: &Co
 }
 
 async fn ask_all(client: &Client, config: &Config, keys: Vec<DatasetKey>) -> BTreeMap<DatasetKey, Answer> {
+    let end = tokio::time::Instant::now() + ALTOGETHER;
+    let late = || Answer::none("not asked: the test took too long".to_owned(), ALTOGETHER);
     stream::iter(keys)
         .map(|key| async move {
-            let answer = ask(client, config, &key).await;
-            (key, answer)
+            let answer = tokio::time::timeout_at(end, ask(client, config, &key)).await;
+            (key, answer.unwrap_or_else(|_| late()))
         })
         .buffer_unordered(AT_ONCE)
         .collect()

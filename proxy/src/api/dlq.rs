@@ -518,4 +518,15 @@ mod tests {
             assert!(parse_id(bad).is_err(), "{bad:?}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_batch_or_refused(text in "[a-z0-9_.%/-]{0,30}(--[a-z]{0,4}){0,3}(--[0-9]{17,21})?(--[a-z_]{0,4})?(\\.gz)?|.{0,60}") {
+            if let Ok((key, stamp)) = parse_id(&text) {
+                let stem = text.strip_suffix(".gz").unwrap_or(&text);
+                let start = format!("{}--{}--{:019}--", key.tenant, key.dataset, stamp.0);
+                proptest::prop_assert!(stem.starts_with(&start));
+            }
+        }
+    }
 }

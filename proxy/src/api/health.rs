@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{ApiError, ApiState, guard::Admitted};
+use super::{ApiError, ApiState, Delivery, guard::Admitted};
 use crate::{
     inputs::{InputState, InputStatus},
     ledger::Events,
@@ -156,21 +156,20 @@ pub async fn health(
     State(state): State<Arc<ApiState>>,
     Extension(Admitted(admitted)): Extension<Admitted>,
 ) -> Json<Health> {
-    let (details, healthy) = details(&state);
+    let (inputs, delivery) = ((state.inputs)(), (state.delivery)());
+    let problems = problems(&inputs, &delivery, (state.spool_problem)());
     Json(Health {
-        status: if healthy { "healthy" } else { "degraded" },
+        status: if problems.is_empty() { "healthy" } else { "degraded" },
         version: state.version,
         service_name: state.running.load().config.app_name.clone(),
         timestamp: Timestamp::now(),
-        details: admitted.then_some(details),
+        details: admitted.then(|| details(&state, &inputs, &delivery, problems)),
     })
 }
 
-fn details(state: &ApiState) -> (Details, bool) {
-    let running = state.running.load();
-    let (inputs, delivery, spool) = ((state.inputs)(), (state.delivery)(), (state.spool_problem)());
+fn problems(inputs: &[InputStatus], delivery: &Delivery, spool: Option<String>) -> Vec<String> {
     let mut problems: Vec<String> = spool.map(|problem| format!("spool: {problem}")).into_iter().collect();
-    for input in &inputs {
+    for input in inputs {
         let fails = matches!(input.state, InputState::Retrying | InputState::Rejected);
         if let Some(error) = input.error.as_ref().filter(|_| fails) {
             problems
@@ -182,8 +181,13 @@ fn details(state: &ApiState) -> (Details, bool) {
             [&circuit.tenant_id, &circuit.dataset_id].into_iter().flatten().map(String::as_str).collect();
         problems.push(format!("delivery to {} {}: {}", circuit.scope, whose.join("/"), circuit.message));
     }
+    problems
+}
+
+fn details(state: &ApiState, inputs: &[InputStatus], delivery: &Delivery, problems: Vec<String>) -> Details {
+    let running = state.running.load();
     let mut by_type = BTreeMap::new();
-    for input in &inputs {
+    for input in inputs {
         *by_type.entry(input.kind).or_default() += 1;
     }
     let sum = |of: fn(&InputStatus) -> u64| inputs.iter().map(of).sum();
@@ -193,7 +197,7 @@ fn details(state: &ApiState) -> (Details, bool) {
         .flat_map(|place| state.spool.totals(place))
         .map(|(_, totals)| totals.batches)
         .sum::<u64>();
-    let details = Details {
+    Details {
         plugins: Inputs {
             total_plugins: inputs.len(),
             active_plugins: inputs.iter().filter(|input| input.state == InputState::Listening).count(),
@@ -223,9 +227,7 @@ fn details(state: &ApiState) -> (Details, bool) {
         },
         events: state.ledger.snapshot(),
         problems,
-    };
-    let healthy = details.problems.is_empty();
-    (details, healthy)
+    }
 }
 
 fn plugin(input: &InputStatus, config: &crate::config::Config) -> InputHealth {

@@ -22,6 +22,7 @@ mod health;
 mod openapi;
 mod plugins;
 mod server;
+mod stall;
 mod state;
 mod status;
 #[cfg(test)]

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::{error, info};
 
-use super::{ApiState, guard::Peer, openapi};
+use super::{ApiState, guard::Peer, openapi, stall::Stalling};
 use crate::{
     config::{Listen, Server, ServerTls},
     inputs::{
@@ -33,6 +33,8 @@ use crate::{
 const MAX_CONNECTIONS: usize = 256;
 /// For the header of a request, and between two requests.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// For a peer that does not read its answer.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest header of a request.
 const MAX_HEADER: usize = 64 * 1024;
 /// Between two attempts to bind a port.
@@ -200,7 +202,7 @@ impl Serve for Service {
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
             .max_buf_size(MAX_HEADER)
-            .serve_connection(TokioIo::new(connection.stream), service);
+            .serve_connection(TokioIo::new(Stalling::new(connection.stream, STALL_TIMEOUT)), service);
         let mut served = std::pin::pin!(served);
         tokio::select! {
             _ = &mut served => return,

@@ -6,6 +6,8 @@
 //! A [`Chunk`] of [`MEMBER_MIN`] raw bytes and more is compressed by whoever filled it and enters the spool as a
 //! complete gzip member; a smaller one goes in as it is and becomes part of a member there.
 
+#![deny(clippy::indexing_slicing)]
+
 use std::sync::Arc;
 
 use crate::{
