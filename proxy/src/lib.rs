@@ -38,6 +38,16 @@ pub mod inputs;
 #[cfg(feature = "runtime")]
 pub mod ledger;
 #[cfg(feature = "runtime")]
+pub mod logging;
+#[cfg(feature = "runtime")]
 pub mod metrics;
 #[cfg(feature = "runtime")]
+mod reload;
+#[cfg(feature = "runtime")]
+pub mod run;
+#[cfg(feature = "runtime")]
+mod shutdown;
+#[cfg(feature = "runtime")]
 pub mod spool;
+#[cfg(feature = "runtime")]
+mod watch;

@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use bytefreezer_proxy::cli::{self, Action};
+use bytefreezer_proxy::{
+    cli::{self, Action},
+    run,
+};
 
 fn main() -> ExitCode {
     match cli::start(std::env::args_os()) {
         Action::End(code) => code,
-        Action::Run(_) => {
-            eprintln!("not assembled yet");
-            ExitCode::FAILURE
-        }
+        Action::Run(file) => run::run(&file),
     }
 }

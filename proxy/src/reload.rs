@@ -1,0 +1,206 @@
+//! The configuration that runs, and how another one takes its place: by difference, one at a time, and not at all when
+//! something is wrong with it.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+};
+use tracing::{info, warn};
+
+use crate::{
+    api::{Api, Running},
+    batch::Level,
+    cli,
+    config::{self, Difference, Problem},
+    deliver::Deliverer,
+    inputs::Supervisor,
+    logging::{self, Logs},
+    metrics::Metrics,
+    spool::SpoolHandle,
+};
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// The file is not there.
+    #[error("{0}: error: cannot be read: {1}; name another file with --config")]
+    Unreadable(PathBuf, std::io::Error),
+    /// The file is wrong.
+    #[error("{}", listed(.0))]
+    Wrong(Vec<Problem>),
+}
+
+fn listed(problems: &[Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// A configuration as read.
+#[derive(Debug)]
+pub struct Read {
+    /// What runs.
+    pub running: Running,
+    /// What was found in it.
+    pub problems: Vec<Problem>,
+}
+
+/// Reads `file` under the environment. `generation` counts what was applied.
+pub fn read(file: &Path, generation: u64) -> Result<Read, Unusable> {
+    let text = std::fs::read_to_string(file).map_err(|error| Unusable::Unreadable(file.to_owned(), error))?;
+    let loaded = config::load(&file.display().to_string(), &text, cli::environment());
+    let (config, problems, _) = loaded.usable().map_err(Unusable::Wrong)?;
+    let running = Running { config, hash: hash(&text), generation, since: Timestamp::now() };
+    Ok(Read { running, problems })
+}
+
+/// SHA-256 of the text, in hexadecimal.
+fn hash(text: &str) -> String {
+    use std::fmt::Write;
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    digest.as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+/// Everything that follows the configuration.
+#[derive(Debug)]
+pub struct Parts {
+    /// The inputs.
+    pub inputs: Arc<Supervisor>,
+    /// Delivery.
+    pub deliverer: Arc<Deliverer>,
+    /// Compression.
+    pub level: Arc<Level>,
+    /// Limits and intervals of the spool.
+    pub spool: SpoolHandle,
+    /// Logs.
+    pub logs: Logs,
+    /// The API's ports.
+    pub api: Arc<Api>,
+}
+
+/// Applies changes of the file.
+#[derive(Debug)]
+pub struct Reloader {
+    file: PathBuf,
+    running: Arc<ArcSwap<Running>>,
+    /// Set once everything has started.
+    parts: tokio::sync::Mutex<Option<Parts>>,
+    /// Why the last attempt changed nothing, and the text's hash it was about.
+    failure: Mutex<Option<(String, String)>>,
+    metrics: ReloadMetrics,
+}
+
+impl Reloader {
+    /// For the configuration that runs already.
+    pub fn new(file: PathBuf, running: Arc<ArcSwap<Running>>, metrics: &Metrics) -> Self {
+        let metrics = ReloadMetrics::new(metrics);
+        metrics.applied(&running.load());
+        Self { file, running, parts: tokio::sync::Mutex::new(None), failure: Mutex::new(None), metrics }
+    }
+
+    /// From now on changes can be applied.
+    pub async fn arm(&self, parts: Parts) {
+        *self.parts.lock().await = Some(parts);
+    }
+
+    /// Why the file as it is now does not run, if so.
+    pub fn failure(&self) -> Option<String> {
+        self.failure.lock().as_ref().map(|(text, _)| text.clone())
+    }
+
+    /// Reads the file and applies what differs. The number of inputs, or why everything stays as it was.
+    pub async fn reload(&self) -> Result<usize, String> {
+        let parts = self.parts.lock().await;
+        let Some(parts) = &*parts else { return Err("the proxy is starting; try again".to_owned()) };
+        let old = self.running.load_full();
+        let outcome = match read(&self.file, old.generation + 1) {
+            Ok(new) => self.apply(parts, &old, new).await,
+            Err(error) => Err(error.to_string()),
+        };
+        self.note(outcome)
+    }
+
+    async fn apply(&self, parts: &Parts, old: &Running, new: Read) -> Result<usize, String> {
+        let Read { running, problems } = new;
+        let inputs = running.config.inputs.len();
+        let difference = Difference::between(&old.config, &running.config);
+        if running.hash == old.hash && difference.is_empty() {
+            return Ok(inputs);
+        }
+        // The one step that can fail comes first, so that a failure changes nothing.
+        parts.deliverer.configure(&running.config).map_err(|error| error.to_string())?;
+        logging::report(&problems);
+        parts.logs.configure(&running.config.logging);
+        parts.level.configure(&running.config.batching);
+        parts.spool.configure(&running.config.spooling);
+        let config = running.config.clone();
+        self.metrics.applied(&running);
+        info!(generation = running.generation, hash = running.hash, "configuration applied: {difference}");
+        self.running.store(Arc::new(running));
+        parts.inputs.apply(&config).await;
+        parts.api.apply();
+        if !difference.restart.is_empty() {
+            warn!("changed, but takes effect at the next start: {}", difference.restart.join(", "));
+        }
+        Ok(inputs)
+    }
+
+    /// Keeps and reports the outcome; the same failure of the same text is reported once.
+    fn note(&self, outcome: Result<usize, String>) -> Result<usize, String> {
+        let mut failure = self.failure.lock();
+        match &outcome {
+            Ok(_) => {
+                *failure = None;
+                self.metrics.failing.set(0);
+            }
+            Err(text) => {
+                let seen = std::fs::read_to_string(&self.file).map(|text| hash(&text)).unwrap_or_default();
+                if failure.as_ref().is_none_or(|(was, hash)| was != text || *hash != seen) {
+                    warn!("configuration not applied, the one before goes on:\n{text}");
+                    self.metrics.reloads.get_or_create(&Outcome { outcome: "failed" }).inc();
+                }
+                self.metrics.failing.set(1);
+                *failure = Some((text.clone(), seen));
+            }
+        }
+        outcome
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+#[derive(Debug)]
+struct ReloadMetrics {
+    reloads: Family<Outcome, Counter>,
+    failing: Gauge,
+    generation: Gauge,
+}
+
+impl ReloadMetrics {
+    fn new(metrics: &Metrics) -> Self {
+        let own = Self { reloads: Family::default(), failing: Gauge::default(), generation: Gauge::default() };
+        metrics.register(|registry| {
+            registry.register("config_reloads", "Configurations applied or refused", own.reloads.clone());
+            registry.register("config_failing", "1 while the file as it is does not run", own.failing.clone());
+            registry.register("config_generation", "1 at start, one more with each reload", own.generation.clone());
+        });
+        own
+    }
+
+    fn applied(&self, running: &Running) {
+        self.reloads.get_or_create(&Outcome { outcome: "applied" }).inc();
+        self.generation.set(i64::try_from(running.generation).unwrap_or(i64::MAX));
+    }
+}

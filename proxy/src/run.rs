@@ -1,0 +1,293 @@
+//! The running proxy, a table of contents: what is started in which order, and what ends it.
+//!
+//! ```text
+//! configuration -> logs -> limits -> spool -> inputs -> delivery -> API -> ready ... signal -> end
+//! ```
+//! Inputs listen as soon as the spool's log is open: nothing that can be slow or absent (Receiver, backlog, API) stands
+//! before them.
+
+use std::{io, path::Path, process::ExitCode, sync::Arc, time::Instant};
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use sd_notify::NotifyState;
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{Signal, SignalKind, signal},
+};
+use tracing::{error, info, warn};
+
+use crate::{
+    api::{Api, ApiState, Delivery, Running},
+    batch::{Level, MemoryBudget},
+    config::Config,
+    deliver::{DeliverParts, Deliverer},
+    inputs::{InputContext, Senders, Supervisor},
+    ledger::Ledger,
+    logging::{self, Logs},
+    metrics::Metrics,
+    reload::{self, Parts, Read, Reloader},
+    shutdown,
+    spool::{self, SpoolHandle},
+    watch::FileWatch,
+};
+
+/// Names the program to the Receiver.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Runs the proxy with `file` until a signal ends it.
+pub fn run(file: &Path) -> ExitCode {
+    let started = Instant::now();
+    let read = match reload::read(file, 1) {
+        Ok(read) => read,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let logs = Logs::start(&read.running.config.logging);
+    logging::report_panics();
+    match proxy(file, read, logs, started) {
+        Ok(code) => code,
+        Err(error) => {
+            error!("cannot start: {error:#}");
+            eprintln!("{}: error: cannot start: {error:#}", file.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn proxy(file: &Path, read: Read, logs: Logs, started: Instant) -> anyhow::Result<ExitCode> {
+    raise_file_limit();
+    // Two runtimes, so that a slow Receiver or a busy API never takes time from the inputs.
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let intake = runtime("intake", cores)?;
+    let outlet = runtime("outlet", cores.min(4))?;
+    let signals = outlet.block_on(async { Signals::new() }).context("signals cannot be received")?;
+    let proxy = intake.block_on(Proxy::start(file, read, logs, &intake, &outlet, started))?;
+    let code = outlet.block_on(proxy.until_the_end(signals));
+    // Everything was stopped in order; what a peer still holds open must not hold us.
+    intake.shutdown_background();
+    outlet.shutdown_background();
+    Ok(code)
+}
+
+/// All parts of the running process.
+pub(crate) struct Proxy {
+    pub running: Arc<ArcSwap<Running>>,
+    pub spool: SpoolHandle,
+    pub inputs: Arc<Supervisor>,
+    pub deliverer: Arc<Deliverer>,
+    pub api: Arc<Api>,
+    reloader: Arc<Reloader>,
+    watch: FileWatch,
+}
+
+impl Proxy {
+    async fn start(
+        file: &Path,
+        read: Read,
+        logs: Logs,
+        intake: &Runtime,
+        outlet: &Runtime,
+        started: Instant,
+    ) -> anyhow::Result<Self> {
+        let Read { running, problems } = read;
+        let config = running.config.clone();
+        info!(version = VERSION, config = %file.display(), hash = running.hash, inputs = config.inputs.len(), "starting");
+        logging::report(&problems);
+        let running = Arc::new(ArcSwap::from_pointee(running));
+        let metrics = Arc::<Metrics>::default();
+        let ledger = Arc::<Ledger>::default();
+        let memory = MemoryBudget::new(config.limits.memory_bytes);
+        let level = Arc::new(Level::new(&config.batching));
+        level.register(&metrics);
+        let senders = Arc::new(Senders::new(config.limits.max_senders));
+        let spool = open_spool(&config, &memory, &ledger, &metrics)?;
+        let context = InputContext {
+            spool: spool.clone(),
+            memory,
+            level: Arc::clone(&level),
+            ledger: Arc::clone(&ledger),
+            senders: Arc::clone(&senders),
+            metrics: Arc::clone(&metrics),
+            runtime: intake.handle().clone(),
+        };
+        let inputs = Supervisor::start(context, &config).await.context("receive threads cannot be started")?;
+        let inputs = Arc::new(inputs);
+        info!(milliseconds = started.elapsed().as_millis(), "inputs listen");
+
+        let _outlet = outlet.enter();
+        let deliverer = Arc::new(start_delivery(&config, &spool, &metrics)?);
+        let reloader = Arc::new(Reloader::new(file.to_owned(), Arc::clone(&running), &metrics));
+        let api = Arc::new(Api::start(Arc::new(ApiState {
+            version: VERSION,
+            running: Arc::clone(&running),
+            spool: spool.clone(),
+            ledger,
+            metrics,
+            senders,
+            inputs: asking(&inputs, |inputs| inputs.status()),
+            delivery: asking(&deliverer, |deliverer| delivery(deliverer)),
+            spool_problem: asking(&Arc::new(spool.clone()), |spool| spool.problem()),
+            reload: asking(&reloader, |reloader| {
+                let reloader = Arc::clone(reloader);
+                Box::pin(async move { reloader.reload().await })
+            }),
+            started,
+            long_polls: ApiState::long_polls(),
+        })));
+        let parts = Parts {
+            inputs: Arc::clone(&inputs),
+            deliverer: Arc::clone(&deliverer),
+            level,
+            spool: spool.clone(),
+            logs,
+            api: Arc::clone(&api),
+        };
+        reloader.arm(parts).await;
+        let watch = FileWatch::new(file);
+        Ok(Self { running, spool, inputs, deliverer, api, reloader, watch })
+    }
+
+    /// Serves until a signal, then ends in order.
+    async fn until_the_end(self, mut signals: Signals) -> ExitCode {
+        tell_systemd(&[NotifyState::Ready]);
+        info!("ready");
+        let watchdog = tokio::spawn(feed_watchdog());
+        loop {
+            tokio::select! {
+                name = signals.ends.next() => {
+                    info!(signal = name, "ending");
+                    break;
+                }
+                _ = signals.hangup.recv() => {
+                    info!("SIGHUP: reading the configuration again");
+                    self.reload().await;
+                }
+                () = self.watch.may_have_changed() => self.reload().await,
+            }
+        }
+        watchdog.abort();
+        tokio::select! {
+            () = shutdown::in_order(&self) => ExitCode::SUCCESS,
+            name = signals.ends.next() => {
+                warn!(signal = name, "second signal: ending at once; what is not delivered stays in the spool");
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    async fn reload(&self) {
+        // Reported there.
+        let _ = self.reloader.reload().await;
+    }
+}
+
+/// A question that can be put to `part` at any time.
+fn asking<P, T>(part: &Arc<P>, ask: impl Fn(&Arc<P>) -> T + Send + Sync + 'static) -> Box<dyn Fn() -> T + Send + Sync>
+where
+    P: Send + Sync + 'static,
+{
+    let part = Arc::clone(part);
+    Box::new(move || ask(&part))
+}
+
+fn open_spool(
+    config: &Config,
+    memory: &MemoryBudget,
+    ledger: &Arc<Ledger>,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<SpoolHandle> {
+    let parts = spool::Parts {
+        settings: config.spooling.clone(),
+        memory: memory.clone(),
+        ledger: Arc::clone(ledger),
+        metrics: Arc::clone(metrics),
+    };
+    SpoolHandle::open(parts).with_context(|| {
+        format!("the spool in {} cannot be opened; correct `spooling.directory` or its permissions", config.spooling.directory.display())
+    })
+}
+
+fn start_delivery(config: &Config, spool: &SpoolHandle, metrics: &Arc<Metrics>) -> anyhow::Result<Deliverer> {
+    let parts = DeliverParts {
+        receiver: config.receiver.clone(),
+        tokens: config.tokens.clone(),
+        spooling: config.spooling.clone(),
+        user_agent: format!("{}/{VERSION}", config.app_name),
+        spool: spool.clone(),
+        metrics: Arc::clone(metrics),
+    };
+    Deliverer::start(parts).context("delivery cannot be started")
+}
+
+fn delivery(deliverer: &Deliverer) -> Delivery {
+    Delivery { circuits: deliverer.circuits(), ..Delivery::default() }
+}
+
+fn runtime(name: &str, threads: usize) -> anyhow::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name(name)
+        .enable_all()
+        .build()
+        .context("threads cannot be started")
+}
+
+/// Every connection and batch file is a descriptor; the soft limit is a default for programs that use `select`.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        warn!("the limit of open files cannot be raised: {error}");
+    }
+}
+
+/// The signals that mean something.
+struct Signals {
+    ends: Ends,
+    /// Read the configuration again.
+    hangup: Signal,
+}
+
+/// Signals that end the process.
+struct Ends {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        let ends =
+            Ends { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+        Ok(Self { ends, hangup: signal(SignalKind::hangup())? })
+    }
+}
+
+impl Ends {
+    /// Name of the next one.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Tells systemd, where it waits for it.
+pub(crate) fn tell_systemd(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        warn!("systemd cannot be told: {error}");
+    }
+}
+
+/// As long as this task gets its turn the process is alive.
+async fn feed_watchdog() {
+    let Some(limit) = sd_notify::watchdog_enabled() else { return };
+    loop {
+        tell_systemd(&[NotifyState::Watchdog]);
+        tokio::time::sleep(limit / 2).await;
+    }
+}

@@ -1,0 +1,108 @@
+//! Tells when a file may have changed: written, replaced, or its folder's symbolic link swapped, as Kubernetes does with
+//! mounted ConfigMaps.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::{sync::Notify, time::sleep};
+
+/// Writers take more than one step; all of them make one change.
+const SETTLE: Duration = Duration::from_millis(200);
+/// Some file systems tell nothing: a look this often all the same.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// The same when nothing can be watched at all.
+const LOOK_OFTEN: Duration = Duration::from_secs(2);
+
+/// A watched file.
+#[derive(Debug)]
+pub struct FileWatch {
+    changed: Arc<Notify>,
+    /// Ends with this.
+    watcher: Option<RecommendedWatcher>,
+}
+
+impl FileWatch {
+    /// Watches the folder of `file`, and the folder it leads to when it is a link.
+    pub fn new(file: &Path) -> Self {
+        let changed = Arc::<Notify>::default();
+        let watcher = watch(file, Arc::clone(&changed));
+        if let Err(error) = &watcher {
+            tracing::warn!(file = %file.display(), "cannot be watched, is looked at every {LOOK_OFTEN:?} instead: {error}");
+        }
+        Self { changed, watcher: watcher.ok() }
+    }
+
+    /// Resolves some time after the file may have changed, once no more follows.
+    pub async fn may_have_changed(&self) {
+        let look = if self.watcher.is_some() { LOOK_EVERY } else { LOOK_OFTEN };
+        tokio::select! {
+            () = self.changed.notified() => {}
+            () = sleep(look) => return,
+        }
+        while tokio::time::timeout(SETTLE, self.changed.notified()).await.is_ok() {}
+    }
+}
+
+fn watch(file: &Path, changed: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let of_interest = event.is_ok_and(|event| !event.kind.is_access());
+        if of_interest {
+            changed.notify_one();
+        }
+    })?;
+    let mut folders = vec![folder(file)];
+    if let Ok(target) = file.canonicalize() {
+        folders.push(folder(&target));
+    }
+    folders.dedup();
+    for folder in folders {
+        watcher.watch(&folder, RecursiveMode::NonRecursive)?;
+    }
+    Ok(watcher)
+}
+
+fn folder(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn a_write_a_replacement_and_a_swapped_link_are_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("v1")).unwrap();
+        fs::create_dir(path("v2")).unwrap();
+        fs::write(path("v1/config.yaml"), "a").unwrap();
+        fs::write(path("v2/config.yaml"), "b").unwrap();
+        symlink("v1", path("..data")).unwrap();
+        symlink("..data/config.yaml", path("config.yaml")).unwrap();
+        let watch = FileWatch::new(&path("config.yaml"));
+        assert!(watch.watcher.is_some());
+
+        symlink("v2", path("..data_tmp")).unwrap();
+        fs::rename(path("..data_tmp"), path("..data")).unwrap();
+        tokio::time::timeout(SOON, watch.may_have_changed()).await.expect("a swap is seen");
+        assert_eq!(fs::read_to_string(path("config.yaml")).unwrap(), "b");
+
+        fs::write(path("new"), "c").unwrap();
+        fs::rename(path("new"), path("config.yaml")).unwrap();
+        tokio::time::timeout(SOON, watch.may_have_changed()).await.expect("a replacement is seen");
+
+        fs::write(path("config.yaml"), "d").unwrap();
+        tokio::time::timeout(SOON, watch.may_have_changed()).await.expect("a write is seen");
+    }
+}
