@@ -70,6 +70,10 @@ pub fn report_panics() {
         let thread = std::thread::current();
         let text = panic.payload_as_str().unwrap_or("no text");
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(thread = thread.name().unwrap_or("unnamed"), place, "defect: {text}; please report it");
+        tracing::error!(
+            thread = thread.name().unwrap_or("unnamed"),
+            place,
+            "defect: {text}; please report it"
+        );
     }));
 }

@@ -190,11 +190,20 @@ struct ReloadMetrics {
 
 impl ReloadMetrics {
     fn new(metrics: &Metrics) -> Self {
-        let own = Self { reloads: Family::default(), failing: Gauge::default(), generation: Gauge::default() };
+        let own =
+            Self { reloads: Family::default(), failing: Gauge::default(), generation: Gauge::default() };
         metrics.register(|registry| {
             registry.register("config_reloads", "Configurations applied or refused", own.reloads.clone());
-            registry.register("config_failing", "1 while the file as it is does not run", own.failing.clone());
-            registry.register("config_generation", "1 at start, one more with each reload", own.generation.clone());
+            registry.register(
+                "config_failing",
+                "1 while the file as it is does not run",
+                own.failing.clone(),
+            );
+            registry.register(
+                "config_generation",
+                "1 at start, one more with each reload",
+                own.generation.clone(),
+            );
         });
         own
     }

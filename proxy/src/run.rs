@@ -10,9 +10,10 @@ use std::{io, path::Path, process::ExitCode, sync::Arc, time::Instant};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
+use futures_util::FutureExt;
 use sd_notify::NotifyState;
 use tokio::{
-    runtime::{Builder, Runtime},
+    runtime::{Builder, Handle, Runtime},
     signal::unix::{Signal, SignalKind, signal},
 };
 use tracing::{error, info, warn};
@@ -64,12 +65,52 @@ fn proxy(file: &Path, read: Read, logs: Logs, started: Instant) -> anyhow::Resul
     let intake = runtime("intake", cores)?;
     let outlet = runtime("outlet", cores.min(4))?;
     let signals = outlet.block_on(async { Signals::new() }).context("signals cannot be received")?;
-    let proxy = intake.block_on(Proxy::start(file, read, logs, &intake, &outlet, started))?;
+    let core = intake.block_on(listen(file, read, intake.handle()))?;
+    info!(milliseconds = started.elapsed().as_millis(), "inputs listen");
+    let proxy = outlet.block_on(Proxy::start(file, core, logs, started))?;
     let code = outlet.block_on(proxy.until_the_end(signals));
     // Everything was stopped in order; what a peer still holds open must not hold us.
     intake.shutdown_background();
     outlet.shutdown_background();
     Ok(code)
+}
+
+/// What stands before anything is delivered or shown.
+struct Core {
+    running: Arc<ArcSwap<Running>>,
+    metrics: Arc<Metrics>,
+    ledger: Arc<Ledger>,
+    level: Arc<Level>,
+    senders: Arc<Senders>,
+    spool: SpoolHandle,
+    inputs: Arc<Supervisor>,
+}
+
+/// Opens the spool and the inputs.
+async fn listen(file: &Path, read: Read, intake: &Handle) -> anyhow::Result<Core> {
+    let Read { running, problems } = read;
+    let config = &running.config;
+    info!(version = VERSION, config = %file.display(), hash = running.hash, inputs = config.inputs.len(), "starting");
+    logging::report(&problems);
+    let metrics = Arc::<Metrics>::default();
+    let ledger = Arc::<Ledger>::default();
+    let memory = MemoryBudget::new(config.limits.memory_bytes);
+    let level = Arc::new(Level::new(&config.batching));
+    level.register(&metrics);
+    let senders = Arc::new(Senders::new(config.limits.max_senders));
+    let spool = open_spool(config, &memory, &ledger, &metrics)?;
+    let context = InputContext {
+        spool: spool.clone(),
+        memory,
+        level: Arc::clone(&level),
+        ledger: Arc::clone(&ledger),
+        senders: Arc::clone(&senders),
+        metrics: Arc::clone(&metrics),
+        runtime: intake.clone(),
+    };
+    let inputs = Supervisor::start(context, config).await.context("receive threads cannot be started")?;
+    let running = Arc::new(ArcSwap::from_pointee(running));
+    Ok(Core { running, metrics, ledger, level, senders, spool, inputs: Arc::new(inputs) })
 }
 
 /// All parts of the running process.
@@ -84,41 +125,10 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    async fn start(
-        file: &Path,
-        read: Read,
-        logs: Logs,
-        intake: &Runtime,
-        outlet: &Runtime,
-        started: Instant,
-    ) -> anyhow::Result<Self> {
-        let Read { running, problems } = read;
-        let config = running.config.clone();
-        info!(version = VERSION, config = %file.display(), hash = running.hash, inputs = config.inputs.len(), "starting");
-        logging::report(&problems);
-        let running = Arc::new(ArcSwap::from_pointee(running));
-        let metrics = Arc::<Metrics>::default();
-        let ledger = Arc::<Ledger>::default();
-        let memory = MemoryBudget::new(config.limits.memory_bytes);
-        let level = Arc::new(Level::new(&config.batching));
-        level.register(&metrics);
-        let senders = Arc::new(Senders::new(config.limits.max_senders));
-        let spool = open_spool(&config, &memory, &ledger, &metrics)?;
-        let context = InputContext {
-            spool: spool.clone(),
-            memory,
-            level: Arc::clone(&level),
-            ledger: Arc::clone(&ledger),
-            senders: Arc::clone(&senders),
-            metrics: Arc::clone(&metrics),
-            runtime: intake.handle().clone(),
-        };
-        let inputs = Supervisor::start(context, &config).await.context("receive threads cannot be started")?;
-        let inputs = Arc::new(inputs);
-        info!(milliseconds = started.elapsed().as_millis(), "inputs listen");
-
-        let _outlet = outlet.enter();
-        let deliverer = Arc::new(start_delivery(&config, &spool, &metrics)?);
+    /// Starts delivery and the API beside what listens already.
+    async fn start(file: &Path, core: Core, logs: Logs, started: Instant) -> anyhow::Result<Self> {
+        let Core { running, metrics, ledger, level, senders, spool, inputs } = core;
+        let deliverer = Arc::new(start_delivery(&running.load().config, &spool, &metrics)?);
         let reloader = Arc::new(Reloader::new(file.to_owned(), Arc::clone(&running), &metrics));
         let api = Arc::new(Api::start(Arc::new(ApiState {
             version: VERSION,
@@ -132,7 +142,7 @@ impl Proxy {
             spool_problem: asking(&Arc::new(spool.clone()), |spool| spool.problem()),
             reload: asking(&reloader, |reloader| {
                 let reloader = Arc::clone(reloader);
-                Box::pin(async move { reloader.reload().await })
+                async move { reloader.reload().await }.boxed()
             }),
             started,
             long_polls: ApiState::long_polls(),
@@ -146,8 +156,7 @@ impl Proxy {
             api: Arc::clone(&api),
         };
         reloader.arm(parts).await;
-        let watch = FileWatch::new(file);
-        Ok(Self { running, spool, inputs, deliverer, api, reloader, watch })
+        Ok(Self { running, spool, inputs, deliverer, api, reloader, watch: FileWatch::new(file) })
     }
 
     /// Serves until a signal, then ends in order.
@@ -185,7 +194,10 @@ impl Proxy {
 }
 
 /// A question that can be put to `part` at any time.
-fn asking<P, T>(part: &Arc<P>, ask: impl Fn(&Arc<P>) -> T + Send + Sync + 'static) -> Box<dyn Fn() -> T + Send + Sync>
+fn asking<P, T>(
+    part: &Arc<P>,
+    ask: impl Fn(&Arc<P>) -> T + Send + Sync + 'static,
+) -> Box<dyn Fn() -> T + Send + Sync>
 where
     P: Send + Sync + 'static,
 {
@@ -206,7 +218,10 @@ fn open_spool(
         metrics: Arc::clone(metrics),
     };
     SpoolHandle::open(parts).with_context(|| {
-        format!("the spool in {} cannot be opened; correct `spooling.directory` or its permissions", config.spooling.directory.display())
+        format!(
+            "the spool in {} cannot be opened; correct `spooling.directory` or its permissions",
+            config.spooling.directory.display()
+        )
     })
 }
 

@@ -673,7 +673,7 @@ mod any_text {
         #[test]
         fn is_read_without_a_panic(text in "[ -~\n]{0,200}") {
             let loaded = load(&text);
-            prop_assert!(loaded.config.is_none() || text.contains("http"));
+            prop_assert!(loaded.config.is_none() || text.to_ascii_lowercase().contains("http"));
         }
 
         /// A known file with one part replaced by anything.
