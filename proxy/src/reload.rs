@@ -141,7 +141,7 @@ impl Reloader {
         logging::report(&problems);
         parts.logs.configure(&running.config.logging);
         parts.level.configure(&running.config.batching);
-        parts.spool.configure(&running.config.spooling);
+        parts.spool.configure(running.config.spooling.clone());
         let config = running.config.clone();
         self.metrics.applied(&running);
         info!(generation = running.generation, hash = running.hash, "configuration applied: {difference}");

@@ -29,7 +29,7 @@ use crate::{
     metrics::Metrics,
     reload::{self, Parts, Read, Reloader},
     shutdown,
-    spool::{self, SpoolHandle},
+    spool::{self, Spool, SpoolHandle},
     watch::FileWatch,
 };
 
@@ -82,7 +82,7 @@ struct Core {
     ledger: Arc<Ledger>,
     level: Arc<Level>,
     senders: Arc<Senders>,
-    spool: SpoolHandle,
+    spool: Spool,
     inputs: Arc<Supervisor>,
 }
 
@@ -98,9 +98,9 @@ async fn listen(file: &Path, read: Read, intake: &Handle) -> anyhow::Result<Core
     let level = Arc::new(Level::new(&config.batching));
     level.register(&metrics);
     let senders = Arc::new(Senders::new(config.limits.max_senders));
-    let spool = open_spool(config, &memory, &ledger, &metrics)?;
+    let spool = open_spool(config, &memory, &ledger, &metrics, &level)?;
     let context = InputContext {
-        spool: spool.clone(),
+        spool: spool.handle(),
         memory,
         level: Arc::clone(&level),
         ledger: Arc::clone(&ledger),
@@ -116,7 +116,7 @@ async fn listen(file: &Path, read: Read, intake: &Handle) -> anyhow::Result<Core
 /// All parts of the running process.
 pub(crate) struct Proxy {
     pub running: Arc<ArcSwap<Running>>,
-    pub spool: SpoolHandle,
+    pub spool: Spool,
     pub inputs: Arc<Supervisor>,
     pub deliverer: Arc<Deliverer>,
     pub api: Arc<Api>,
@@ -128,18 +128,18 @@ impl Proxy {
     /// Starts delivery and the API beside what listens already.
     async fn start(file: &Path, core: Core, logs: Logs, started: Instant) -> anyhow::Result<Self> {
         let Core { running, metrics, ledger, level, senders, spool, inputs } = core;
-        let deliverer = Arc::new(start_delivery(&running.load().config, &spool, &metrics)?);
+        let deliverer = Arc::new(start_delivery(&running.load().config, spool.handle(), &metrics)?);
         let reloader = Arc::new(Reloader::new(file.to_owned(), Arc::clone(&running), &metrics));
         let api = Arc::new(Api::start(Arc::new(ApiState {
             version: VERSION,
             running: Arc::clone(&running),
-            spool: spool.clone(),
+            spool: spool.handle(),
             ledger,
             metrics,
             senders,
             inputs: asking(&inputs, |inputs| inputs.status()),
             delivery: asking(&deliverer, |deliverer| delivery(deliverer)),
-            spool_problem: asking(&Arc::new(spool.clone()), |spool| spool.problem()),
+            spool_problem: asking(&Arc::new(spool.handle()), |spool| spool.usage().unwritable),
             reload: asking(&reloader, |reloader| {
                 let reloader = Arc::clone(reloader);
                 async move { reloader.reload().await }.boxed()
@@ -151,7 +151,7 @@ impl Proxy {
             inputs: Arc::clone(&inputs),
             deliverer: Arc::clone(&deliverer),
             level,
-            spool: spool.clone(),
+            spool: spool.handle(),
             logs,
             api: Arc::clone(&api),
         };
@@ -210,35 +210,34 @@ fn open_spool(
     memory: &MemoryBudget,
     ledger: &Arc<Ledger>,
     metrics: &Arc<Metrics>,
-) -> anyhow::Result<SpoolHandle> {
+    level: &Arc<Level>,
+) -> anyhow::Result<Spool> {
+    let level = Arc::clone(level);
     let parts = spool::Parts {
         settings: config.spooling.clone(),
         memory: memory.clone(),
         ledger: Arc::clone(ledger),
         metrics: Arc::clone(metrics),
+        level: Arc::new(move || level.now()),
+        max_payload: config.receiver.max_payload_size,
     };
-    SpoolHandle::open(parts).with_context(|| {
-        format!(
-            "the spool in {} cannot be opened; correct `spooling.directory` or its permissions",
-            config.spooling.directory.display()
-        )
-    })
+    Ok(Spool::open(parts)?)
 }
 
-fn start_delivery(config: &Config, spool: &SpoolHandle, metrics: &Arc<Metrics>) -> anyhow::Result<Deliverer> {
+fn start_delivery(config: &Config, spool: SpoolHandle, metrics: &Arc<Metrics>) -> anyhow::Result<Deliverer> {
     let parts = DeliverParts {
         receiver: config.receiver.clone(),
         tokens: config.tokens.clone(),
         spooling: config.spooling.clone(),
         user_agent: format!("{}/{VERSION}", config.app_name),
-        spool: spool.clone(),
+        spool,
         metrics: Arc::clone(metrics),
     };
     Deliverer::start(parts).context("delivery cannot be started")
 }
 
 fn delivery(deliverer: &Deliverer) -> Delivery {
-    Delivery { circuits: deliverer.circuits(), ..Delivery::default() }
+    Delivery { totals: deliverer.totals(), circuits: deliverer.circuits() }
 }
 
 fn runtime(name: &str, threads: usize) -> anyhow::Result<Runtime> {

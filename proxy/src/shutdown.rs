@@ -5,13 +5,18 @@
 //!     -> delivery for at most shutdown_grace -> API ends -> spool ends
 //! ```
 
+use std::time::Duration;
+
 use sd_notify::NotifyState;
 use tokio::time::sleep;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::run::{Proxy, tell_systemd};
 
-/// Ends everything. May be dropped at any point: what is in the spool's log is safe.
+/// For closing all open batches.
+const CLOSING: Duration = Duration::from_secs(10);
+
+/// Ends everything but the spool, which ends with its last sync when `proxy` is dropped. May be dropped at any point: what is in the spool's log is safe.
 pub(crate) async fn in_order(proxy: &Proxy) {
     let server = proxy.running.load().config.server.clone();
     if !server.shutdown_delay.is_zero() {
@@ -20,11 +25,8 @@ pub(crate) async fn in_order(proxy: &Proxy) {
     }
     tell_systemd(&[NotifyState::Stopping]);
     proxy.inputs.stop_intake().await;
-    if let Err(error) = proxy.spool.close_all().await {
-        warn!("not all batches could be closed, the next start does it: {error}");
-    }
+    proxy.spool.close(CLOSING).await;
     proxy.deliverer.stop(server.shutdown_grace).await;
     proxy.api.stop().await;
-    proxy.spool.stop().await;
     info!("ended; what is not delivered stays in the spool");
 }
