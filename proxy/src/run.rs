@@ -65,9 +65,9 @@ fn proxy(file: &Path, read: Read, logs: Logs, started: Instant) -> anyhow::Resul
     let intake = runtime("intake", cores)?;
     let outlet = runtime("outlet", cores.min(4))?;
     let signals = outlet.block_on(async { Signals::new() }).context("signals cannot be received")?;
-    let core = intake.block_on(listen(file, read, intake.handle()))?;
+    let listening = intake.block_on(listen(file, read, intake.handle()))?;
     info!(milliseconds = started.elapsed().as_millis(), "inputs listen");
-    let proxy = outlet.block_on(Proxy::start(file, core, logs, started))?;
+    let proxy = outlet.block_on(Proxy::start(file, listening, logs, started))?;
     let code = outlet.block_on(proxy.until_the_end(signals));
     // Everything was stopped in order; what a peer still holds open must not hold us.
     intake.shutdown_background();
@@ -76,7 +76,7 @@ fn proxy(file: &Path, read: Read, logs: Logs, started: Instant) -> anyhow::Resul
 }
 
 /// What stands before anything is delivered or shown.
-struct Core {
+struct Listening {
     running: Arc<ArcSwap<Running>>,
     metrics: Arc<Metrics>,
     ledger: Arc<Ledger>,
@@ -87,7 +87,7 @@ struct Core {
 }
 
 /// Opens the spool and the inputs.
-async fn listen(file: &Path, read: Read, intake: &Handle) -> anyhow::Result<Core> {
+async fn listen(file: &Path, read: Read, intake: &Handle) -> anyhow::Result<Listening> {
     let Read { running, problems } = read;
     let config = &running.config;
     info!(version = VERSION, config = %file.display(), hash = running.hash, inputs = config.inputs.len(), "starting");
@@ -110,7 +110,7 @@ async fn listen(file: &Path, read: Read, intake: &Handle) -> anyhow::Result<Core
     };
     let inputs = Supervisor::start(context, config).await.context("receive threads cannot be started")?;
     let running = Arc::new(ArcSwap::from_pointee(running));
-    Ok(Core { running, metrics, ledger, level, senders, spool, inputs: Arc::new(inputs) })
+    Ok(Listening { running, metrics, ledger, level, senders, spool, inputs: Arc::new(inputs) })
 }
 
 /// All parts of the running process.
@@ -126,8 +126,8 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     /// Starts delivery and the API beside what listens already.
-    async fn start(file: &Path, core: Core, logs: Logs, started: Instant) -> anyhow::Result<Self> {
-        let Core { running, metrics, ledger, level, senders, spool, inputs } = core;
+    async fn start(file: &Path, listening: Listening, logs: Logs, started: Instant) -> anyhow::Result<Self> {
+        let Listening { running, metrics, ledger, level, senders, spool, inputs } = listening;
         let deliverer = Arc::new(start_delivery(&running.load().config, spool.handle(), &metrics)?);
         let reloader = Arc::new(Reloader::new(file.to_owned(), Arc::clone(&running), &metrics));
         let api = Arc::new(Api::start(Arc::new(ApiState {
@@ -140,6 +140,7 @@ impl Proxy {
             inputs: asking(&inputs, |inputs| inputs.status()),
             delivery: asking(&deliverer, |deliverer| delivery(deliverer)),
             spool_problem: asking(&Arc::new(spool.handle()), |spool| spool.usage().unwritable),
+            config_problem: asking(&reloader, |reloader| reloader.failure()),
             reload: asking(&reloader, |reloader| {
                 let reloader = Arc::clone(reloader);
                 async move { reloader.reload().await }.boxed()

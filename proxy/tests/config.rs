@@ -1,5 +1,7 @@
 //! The configuration as its users meet it: what a file means, what is said about a wrong one, where, and how.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking, like the tests")]
+
 use std::{path::PathBuf, time::Duration};
 
 use bytefreezer_proxy::config::{

@@ -63,6 +63,8 @@ pub struct ApiState {
     pub delivery: Ask<Delivery>,
     /// Why nothing can be written, if so.
     pub spool_problem: Ask<Option<String>>,
+    /// Why the configuration file as it is now does not run, if so.
+    pub config_problem: Ask<Option<String>>,
     /// Reads the configuration again and applies it: the number of inputs, or why it was not applied.
     pub reload: Ask<BoxFuture<'static, Result<usize, String>>>,
     /// When the process started.

@@ -45,6 +45,9 @@ pub struct Status {
     /// When it was applied.
     #[schema(value_type = String)]
     config_since: Timestamp,
+    /// Why the file as it is now was not applied; the configuration before it goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config_problem: Option<String>,
     uptime_seconds: u64,
     inputs: Vec<InputStatus>,
     /// Open circuits: where delivery is held up and why.
@@ -109,9 +112,9 @@ fn parse_wait(text: &str) -> Result<Duration, ApiError> {
 fn look(state: &ApiState) -> Status {
     let running = state.running.load();
     let (inputs, circuits) = ((state.inputs)(), (state.delivery)().circuits);
-    let spool_problem = (state.spool_problem)();
+    let (spool_problem, config_problem) = ((state.spool_problem)(), (state.config_problem)());
     let mut hasher = DefaultHasher::new();
-    (&running.hash, running.generation, spool_problem.is_some()).hash(&mut hasher);
+    (&running.hash, running.generation, spool_problem.is_some(), &config_problem).hash(&mut hasher);
     for input in &inputs {
         (&input.name, &input.tenant_id, &input.dataset_id, &input.addresses, &input.error).hash(&mut hasher);
         std::mem::discriminant(&input.state).hash(&mut hasher);
@@ -126,6 +129,7 @@ fn look(state: &ApiState) -> Status {
         config_hash: running.hash.clone(),
         config_generation: running.generation,
         config_since: running.since,
+        config_problem,
         uptime_seconds: state.started.elapsed().as_secs(),
         inputs,
         circuits,

@@ -197,6 +197,7 @@ impl World {
             inputs: Box::new(move || ask_inputs.lock().clone()),
             delivery: Box::new(move || ask_delivery.lock().clone()),
             spool_problem: Box::new(move || ask_spool.lock().clone()),
+            config_problem: Box::new(|| None),
             reload: Box::new(move || {
                 let reloads = count.fetch_add(1, Relaxed) + 1;
                 async move { if reloads == 1 { Ok(2) } else { Err("config.yaml:3: no such key".to_owned()) } }
