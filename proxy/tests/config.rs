@@ -53,8 +53,8 @@ fn every_default_is_that_of_the_former_program() {
     assert!(spool.enabled && spool.dlq_auto_retry, "W-40, H-18: data is kept unless somebody says otherwise");
     assert_eq!(spool.directory, PathBuf::from("/var/spool/bytefreezer-proxy"));
     assert_eq!((spool.max_size_bytes, spool.dlq_max_size_bytes), (1 << 30, Some(10 << 30)));
-    assert_eq!((spool.retry_attempts, spool.retry_interval), (5, Duration::from_secs(60)));
-    assert_eq!((spool.cleanup_interval, spool.max_age), (Duration::from_secs(300), None));
+    assert_eq!((spool.retry_attempts, spool.retry_interval), (5, Duration::from_mins(1)));
+    assert_eq!((spool.cleanup_interval, spool.max_age), (Duration::from_mins(5), None));
     assert_eq!(spool.sync_interval, Duration::from_millis(200));
     let batching = &config.batching;
     assert_eq!(
@@ -85,7 +85,7 @@ fn every_default_is_that_of_the_former_program() {
     let Source::Tcp(tcp) = &tcp.source else { panic!() };
     assert_eq!(
         (tcp.max_connections, tcp.read_timeout, tcp.max_line_size),
-        (1000, Some(Duration::from_secs(300)), 1 << 20)
+        (1000, Some(Duration::from_mins(5)), 1 << 20)
     );
     assert_eq!((tcp.oversize, tcp.delimiter, &tcp.tls), (Oversize::Cut, b'\n', &None));
     assert_eq!(syslog.hint.as_str(), "ndjson");
@@ -222,7 +222,7 @@ fn values_are_taken_weakly_and_keys_in_any_case() {
     let config = good(loaded);
     assert_eq!(config.server.api_port, 8009);
     assert_eq!(config.receiver.base_url, "http://r");
-    assert_eq!(config.spooling.max_age, Some(Duration::from_secs(2 * 86_400)));
+    assert_eq!(config.spooling.max_age, Some(Duration::from_hours(48)));
     let input = &config.inputs[0];
     assert_eq!(input.key.to_string(), "42/007");
     assert_eq!(input.allowed_sources, ["10.0.0.1/32".parse().unwrap(), "192.0.2.0/24".parse().unwrap()]);
