@@ -5,15 +5,30 @@ use std::{collections::HashSet, io, sync::Arc, thread::JoinHandle, time::Duratio
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::{
-    Shared, filer::Filer, files::Tree, open_batch::Building, store::missing_is_fine, writer::Message,
+    Shared, Stamp, disk::DiskFile, filer::Filer, files::Tree, open_batch::Building, store::missing_is_fine,
 };
 use crate::ids::DatasetKey;
 
 /// A batch to make durable, and the segment from which on it needs the log afterwards (open batches).
 pub type Wanted = (Arc<Building>, Option<u32>);
 
+/// What the thread has done.
+#[derive(Debug)]
+pub enum Answer {
+    /// The batches are durable in their files; they need the log from the given segment on, or not at all.
+    Durable(Vec<(Stamp, Option<u32>)>),
+    /// Segments up to this one are gone.
+    Retired(u32),
+    /// A segment to go on in, without a header yet.
+    Prepared(u32, Box<dyn DiskFile>),
+    /// Something failed and was reported.
+    Failed,
+}
+
 #[derive(Debug)]
 enum Work {
+    /// Make a segment ahead of time.
+    Prepare { number: u32, bytes: u64 },
     /// Make batches durable.
     Batches { batches: Vec<Wanted>, written: Receiver<()>, lanes: usize },
     /// Remove segments, once the removal of finished batches' files is durable: else such a file could come back
@@ -25,6 +40,8 @@ enum Work {
 #[derive(Debug)]
 pub struct Checkpointer {
     work: Sender<Work>,
+    /// Where answers come in.
+    pub answers: Receiver<Answer>,
     thread: JoinHandle<()>,
     busy: bool,
 }
@@ -33,10 +50,12 @@ impl Checkpointer {
     /// Starts the thread.
     pub fn start(shared: &Arc<Shared>) -> io::Result<Self> {
         let (work, jobs) = unbounded();
+        let (answer, answers) = unbounded();
         let shared = Arc::clone(shared);
-        let thread =
-            std::thread::Builder::new().name("spool-sync".to_owned()).spawn(move || run(&shared, &jobs))?;
-        Ok(Self { work, thread, busy: false })
+        let thread = std::thread::Builder::new()
+            .name("spool-sync".to_owned())
+            .spawn(move || run(&shared, &jobs, &answer))?;
+        Ok(Self { work, answers, thread, busy: false })
     }
 
     /// Whether something is under way.
@@ -61,6 +80,11 @@ impl Checkpointer {
         self.busy = self.work.send(Work::Retire { segments, folders }).is_ok();
     }
 
+    /// Makes a segment ahead of time.
+    pub fn prepare(&mut self, number: u32, bytes: u64) {
+        self.busy = self.work.send(Work::Prepare { number, bytes }).is_ok();
+    }
+
     /// Ends the thread.
     pub fn stop(self) {
         drop(self.work);
@@ -68,11 +92,14 @@ impl Checkpointer {
     }
 }
 
-fn run(shared: &Shared, jobs: &Receiver<Work>) {
+fn run(shared: &Shared, jobs: &Receiver<Work>, answer: &Sender<Answer>) {
     // Folders whose sync failed are owed until it succeeds.
     let mut owed = HashSet::new();
     for work in jobs {
         let result = match work {
+            Work::Prepare { number, bytes } => {
+                prepare(shared, number, bytes).map(|file| Answer::Prepared(number, file))
+            }
             Work::Batches { batches, written, lanes } => {
                 let arrived = (0..lanes).all(|_| written.recv().is_ok());
                 if !arrived || shared.abandoned.is_set() {
@@ -80,24 +107,38 @@ fn run(shared: &Shared, jobs: &Receiver<Work>) {
                 }
                 make_durable(shared, &batches).map(|()| {
                     shared.metrics().checkpointed.inc_by(batches.len() as u64);
-                    Message::Durable(
-                        batches.iter().map(|(file, needed)| (file.name.stamp, *needed)).collect(),
-                    )
+                    Answer::Durable(batches.iter().map(|(file, needed)| (file.name.stamp, *needed)).collect())
                 })
             }
             Work::Retire { segments, folders } => {
                 owed.extend(folders);
-                retire(shared, &segments, &mut owed).map(Message::Retired)
+                retire(shared, &segments, &mut owed).map(Answer::Retired)
             }
         };
         failpoint!("checkpoint.synced");
-        shared.tell_writer(result.unwrap_or_else(|error| {
+        let done = result.unwrap_or_else(|error| {
             shared.metrics().file_failures.inc();
-            tracing::warn!(%error, "the log cannot be shortened now; trying again");
+            if shared.told_sync.allow() {
+                tracing::warn!(%error, "the log cannot be shortened or prolonged in the background now; trying again");
+            }
             shared.abandoned.wait(Duration::from_secs(1));
-            Message::Durable(Vec::new())
-        }));
+            Answer::Failed
+        });
+        if answer.send(done).is_err() {
+            return;
+        }
     }
+}
+
+fn prepare(shared: &Shared, number: u32, bytes: u64) -> io::Result<Box<dyn DiskFile>> {
+    let store = &shared.store;
+    let path = store.layout.segment(number);
+    let file = store.disk.create(&path, bytes)?;
+    if let Err(error) = store.disk.sync_dir(&store.layout.log()) {
+        let _ = store.disk.remove(&path);
+        return Err(error);
+    }
+    Ok(file)
 }
 
 fn make_durable(shared: &Shared, batches: &[Wanted]) -> io::Result<()> {

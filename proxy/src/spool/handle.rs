@@ -1,7 +1,7 @@
 //! Opening and closing the spool, and the handle that inputs and delivery have.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     io::{self, Read},
     path::PathBuf,
     sync::{
@@ -70,7 +70,7 @@ impl Spool {
     /// Takes a folder and begins intake; what earlier runs left is read in the background.
     pub fn open(parts: Parts) -> Result<Self, SpoolError> {
         if !parts.settings.enabled {
-            let capacity = parts.memory.total() / 2;
+            let capacity = parts.memory.total() / 8 * 3;
             let disk = Arc::new(MemoryDisk::new(capacity));
             let layout = Layout::new(PathBuf::from("/memory"));
             return Self::open_on(parts, disk, layout, instance::random_id(), None);
@@ -91,7 +91,7 @@ impl Spool {
     ) -> Result<Self, SpoolError> {
         let metrics = Arc::new(SpoolMetrics::new(&parts.metrics));
         let usage = Arc::new(Usage::default());
-        let store = Store { disk, layout, metrics: Arc::clone(&metrics), usage: Arc::clone(&usage) };
+        let store = Store::new(disk, layout, Arc::clone(&metrics), Arc::clone(&usage));
         let folder_error = |error| SpoolError::Folder(store.layout.root().to_owned(), error);
         store.disk.make_dirs(&store.layout.log()).map_err(folder_error)?;
         store.disk.sync_dir(store.layout.root()).map_err(folder_error)?;
@@ -107,11 +107,11 @@ impl Spool {
         let limits = Limits::default();
         limits.update(&parts.settings, store.disk.space(store.layout.root()).ok(), old_log);
         let (log_limit, segment_bytes) = limits.log();
-        let tail_budget = parts.memory.total() / 4;
-        let mut reserved: Vec<_> = parts.memory.try_reserve(tail_budget as usize).into_iter().collect();
-        if !parts.settings.enabled {
-            reserved.extend(parts.memory.try_reserve(parts.memory.total() as usize / 2));
-        }
+        // Never more than half for good: a single large body may need the other half.
+        let total = parts.memory.total();
+        let (tail_budget, memory_disk) =
+            if parts.settings.enabled { (total / 4, 0) } else { (total / 8, total / 8 * 3) };
+        let reserved = parts.memory.try_reserve((tail_budget + memory_disk) as usize);
         let (writer, messages) = unbounded();
         let (worker, ops) = unbounded();
         let shared = Arc::new(Shared {
@@ -125,12 +125,13 @@ impl Spool {
             limits,
             log_limit,
             segment_bytes,
-            spool_id,
+            born: Mutex::new(Some(HashSet::new())),
             abandoned: Flag::default(),
             stopping: AtomicBool::new(false),
             room: Notify::new(),
             told_full: Throttle::default(),
             told_evicted: Throttle::default(),
+            told_sync: Throttle::default(),
             level_now: parts.level,
             unwritable: Mutex::new(None),
             is_unwritable: AtomicBool::new(false),
@@ -143,13 +144,12 @@ impl Spool {
         let log = Log::begin(shared.store.clone(), number, segment_bytes, &stamps);
         let filer = Filer::start(&shared, LANES).map_err(SpoolError::Thread)?;
         let checkpointer = Checkpointer::start(&shared).map_err(SpoolError::Thread)?;
-        let floor = stamps.floor();
         let writing = Writer::new(Arc::clone(&shared), messages, log, stamps, filer, checkpointer);
         let working = Worker::new(Arc::clone(&shared), ops);
         let for_recovery = Arc::clone(&shared);
         let threads =
             vec![spawn("spool-work", move || working.run())?, spawn("spool-write", move || writing.run())?];
-        let recovering = spawn("spool-recover", move || recovery::recover_own(&for_recovery, &old, floor))?;
+        let recovering = spawn("spool-recover", move || recovery::recover_own(&for_recovery, &old))?;
         Ok(Self { shared, threads, recovery: Some(recovering), _instance: instance })
     }
 
@@ -172,6 +172,11 @@ impl Spool {
         if !tokio::task::spawn_blocking(wait).await.unwrap_or(false) {
             tracing::warn!("not all batches could be closed in time; the next start closes them");
         }
+    }
+
+    /// Whether what earlier runs left has been read.
+    pub fn recovery_ended(&self) -> bool {
+        self.recovery.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Waits until what earlier runs left has been read.

@@ -35,6 +35,10 @@ pub struct Instance {
 /// Takes the free folder that was used last, else the first free number.
 pub fn claim(directory: &Path) -> io::Result<Instance> {
     RealDisk.make_dirs(directory)?;
+    if let Some(above) = directory.parent() {
+        // Somebody else's folder; where it may not be read the administrator made ours before.
+        let _ = RealDisk.sync_dir(above);
+    }
     for folder in existing(directory)? {
         if let Some(instance) = try_claim(&folder)? {
             return Ok(instance);

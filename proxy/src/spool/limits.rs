@@ -11,7 +11,7 @@ use super::disk::Space;
 use crate::config::Spooling;
 
 /// Smallest and largest segment.
-const SEGMENT: (u64, u64) = (1 << 20, 64 << 20);
+const SEGMENT: (u64, u64) = (64 << 10, 64 << 20);
 /// Longest log.
 const LOG: u64 = 512 << 20;
 
@@ -48,7 +48,8 @@ impl Limits {
     /// Bound of the log and length of a segment.
     pub fn log(&self) -> (u64, u64) {
         let log = (self.acknowledged() / 8).min(LOG);
-        (log, (log / 4).clamp(SEGMENT.0, SEGMENT.1))
+        let segment = (log / 4).clamp(SEGMENT.0, SEGMENT.1);
+        (log.max(4 * segment), segment)
     }
 }
 

@@ -28,6 +28,8 @@ struct Current {
     header: SegmentHeader,
     size: u64,
     second: bool,
+    /// Whether the header is.
+    durable: bool,
 }
 
 /// The log of one instance. Only the writer has it.
@@ -43,6 +45,7 @@ pub struct Log {
     /// Frames since the last good sync; they belong at `synced`.
     unsynced: Vec<u8>,
     written: usize,
+    spare: Option<(u32, Box<dyn DiskFile>)>,
     reserved: u64,
     created: u64,
 }
@@ -59,10 +62,11 @@ impl Log {
             segments: VecDeque::new(),
             unsynced: Vec::new(),
             written: 0,
+            spare: None,
             reserved: stamps.reserved(),
-            created: stamps.floor().0,
+            created: stamps.newest(),
         };
-        if let Err(error) = log.new_segment() {
+        if let Err(error) = log.new_segment(0) {
             tracing::warn!(%error, "no log segment can be made; trying again");
         }
         log
@@ -76,7 +80,7 @@ impl Log {
         if full && self.sync().is_ok() {
             // A segment that cannot be made leaves the log broken; the frame waits for the next attempt.
             self.current = None;
-            drop(self.make_room(need));
+            let _ = self.make_room(need);
         }
         frame::encode(header, self.number, self.synced as u32, payload, &mut self.unsynced);
         self.number
@@ -97,9 +101,15 @@ impl Log {
         &self.segments
     }
 
+    /// Whether an older header with the reserved stamp is not needed any more.
+    pub fn header_is_durable(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| current.durable)
+    }
+
     /// Bytes of all segments.
     pub fn bytes(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.bytes).sum()
+        let spare = if self.spare.is_some() { self.segment_bytes } else { 0 };
+        self.segments.iter().map(|segment| segment.bytes).sum::<u64>() + spare
     }
 
     /// The stamp that a header must hold from the next sync on.
@@ -146,6 +156,7 @@ impl Log {
             return Err(self.abandon(error));
         }
         failpoint!("log.synced");
+        current.durable = true;
         self.store.metrics.sync_seconds.observe(begun.elapsed().as_secs_f64());
         self.synced += self.written as u64;
         if let Some(segment) = self.segments.back_mut() {
@@ -162,6 +173,21 @@ impl Log {
         self.make_room(self.unsynced.len() as u64)?;
         frame::move_to_segment(&mut self.unsynced, self.number);
         self.sync()
+    }
+
+    /// The number and length of a segment to make ahead of time, when the current one is half full.
+    pub fn wants_spare(&self) -> Option<(u32, u64)> {
+        let half_full = self.current.as_ref().is_some_and(|now| self.synced > now.size / 2);
+        (half_full && self.spare.is_none()).then_some((self.number + 1, self.segment_bytes))
+    }
+
+    /// A segment made ahead of time. It is of no use when the log went on meanwhile.
+    pub fn add_spare(&mut self, number: u32, file: Box<dyn DiskFile>) {
+        if number == self.number + 1 {
+            self.spare = Some((number, file));
+        } else {
+            let _ = self.store.disk.remove(&self.store.layout.segment(number));
+        }
     }
 
     /// Segments up to `last` were removed.
@@ -194,19 +220,14 @@ impl Log {
     }
 
     fn make_room(&mut self, need: u64) -> io::Result<()> {
-        if self.current.is_none() {
-            let usual = self.segment_bytes;
-            self.segment_bytes = usual.max(PAGE as u64 + need);
-            let made = self.new_segment();
-            self.segment_bytes = usual;
-            made?;
-        }
-        Ok(())
+        if self.current.is_none() { self.new_segment(need) } else { Ok(()) }
     }
 
-    fn new_segment(&mut self) -> io::Result<()> {
+    fn new_segment(&mut self, need: u64) -> io::Result<()> {
         let previous_synced = self.synced as u32;
-        // A number is used once, whether its segment could be made or not.
+        let bytes = self.segment_bytes.max(PAGE as u64 + need);
+        // A number is used once, whether its segment could be made or not. One that is being made in the background
+        // has the next number; whoever comes second finds the name taken.
         self.number += 1;
         let header = SegmentHeader {
             number: self.number,
@@ -216,20 +237,29 @@ impl Log {
         };
         let path = self.store.layout.segment(self.number);
         failpoint!("segment.create");
-        let mut file = self.store.disk.create(&path, self.segment_bytes)?;
-        let prepared = file
-            .write_at(0, &header.page())
-            .and_then(|()| file.sync())
-            .and_then(|()| self.store.disk.sync_dir(&self.store.layout.log()));
+        let spare = self.spare.take().filter(|(number, _)| *number == self.number);
+        let ahead = spare.is_some();
+        let mut file = match spare {
+            Some((_, file)) => file,
+            None => self.store.disk.create(&path, bytes)?,
+        };
+        // Made ahead, it has a durable name, and the header becomes durable with the first frames.
+        let prepared = file.write_at(0, &header.page()).and_then(|()| {
+            if ahead {
+                return Ok(());
+            }
+            file.sync()?;
+            self.store.disk.sync_dir(&self.store.layout.log())
+        });
         if let Err(error) = prepared {
-            drop(self.store.disk.remove(&path));
+            let _ = self.store.disk.remove(&path);
             return Err(error);
         }
         failpoint!("segment.created");
         self.synced = PAGE as u64;
         self.written = 0;
-        self.segments.push_back(Segment { number: self.number, bytes: self.segment_bytes });
-        self.current = Some(Current { file, header, size: self.segment_bytes, second: true });
+        self.segments.push_back(Segment { number: self.number, bytes });
+        self.current = Some(Current { file, header, size: bytes, second: true, durable: !ahead });
         Ok(())
     }
 }

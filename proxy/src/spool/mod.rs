@@ -215,7 +215,8 @@ pub type LevelNow = Arc<dyn Fn() -> u32 + Send + Sync>;
 pub struct Parts {
     /// Settings.
     pub settings: Spooling,
-    /// The memory budget. The spool takes a quarter of it for tails, and half of it when `enabled` is false.
+    /// The memory budget. The spool takes a quarter of it for tails, or half of it for everything when `enabled` is
+    /// false.
     pub memory: MemoryBudget,
     /// The book of events.
     pub ledger: Arc<Ledger>,

@@ -1,6 +1,6 @@
 //! Reads what earlier runs left: segments and batch files. Rules: `docs/spool.md`, "Recovery".
 
-use std::{collections::HashMap, io, time::Duration};
+use std::{collections::HashMap, io, path::PathBuf, time::Duration};
 
 use crc32fast::Hasher;
 
@@ -78,21 +78,12 @@ pub struct Recovery<'a> {
     shared: &'a Shared,
     store: &'a Store,
     segments: Vec<u32>,
-    live: Option<LiveStamps>,
     logged: HashMap<Stamp, Logged>,
     found: HashMap<Stamp, Found>,
+    folders: Vec<PathBuf>,
     damage_from: Option<u64>,
     compressor: Compressor,
     out: Recovered,
-}
-
-/// Batches of the running process, which recovery must not touch.
-#[derive(Debug, Clone, Copy)]
-pub struct LiveStamps {
-    /// They end with this.
-    pub spool_id: u16,
-    /// They are above this.
-    pub floor: Stamp,
 }
 
 /// Numbers of the segments in a folder, in order.
@@ -112,14 +103,14 @@ pub fn header(store: &Store, number: u32) -> Option<SegmentHeader> {
 
 impl<'a> Recovery<'a> {
     /// Of `segments` and all batch files in `store` that are not live.
-    pub fn new(shared: &'a Shared, store: &'a Store, segments: Vec<u32>, live: Option<LiveStamps>) -> Self {
+    pub fn new(shared: &'a Shared, store: &'a Store, segments: Vec<u32>) -> Self {
         Self {
             shared,
             store,
             segments,
-            live,
             logged: HashMap::new(),
             found: HashMap::new(),
+            folders: Vec::new(),
             damage_from: None,
             compressor: Compressor::default(),
             out: Recovered::default(),
@@ -138,11 +129,16 @@ impl<'a> Recovery<'a> {
         self.replay(&mut rebuilds)?;
         self.finish(rebuilds)?;
         self.splits()?;
+        // Files that were removed, now or by an earlier run, must not come back once their frames are gone.
+        for folder in &self.folders {
+            self.store.disk.sync_dir(folder)?;
+        }
         Ok(self.out)
     }
 
+    /// Whether the running process made this batch, so that it is not ours to touch.
     fn is_live(&self, stamp: Stamp) -> bool {
-        self.live.is_some_and(|live| stamp.0 & 0xffff == u64::from(live.spool_id) && stamp > live.floor)
+        self.shared.born.lock().as_ref().is_some_and(|born| born.contains(&stamp))
     }
 
     fn each_segment(&self, mut each: impl FnMut(u32, &segment::Frames<'_>)) -> io::Result<()> {
@@ -199,6 +195,7 @@ impl<'a> Recovery<'a> {
                 for dataset in self.store.disk.list(&tenant_dir)?.into_iter().filter(|entry| entry.folder) {
                     let folder = tenant_dir.join(&dataset.name);
                     foreign += self.find_in(tree, &folder)?;
+                    self.folders.push(folder);
                 }
             }
         }
@@ -309,7 +306,11 @@ impl<'a> Recovery<'a> {
         }
         let bytes = self.store.read(file.tree, &file.name)?;
         let (mut class, mut lines, mut raw) = (Class::Acknowledged, 0, 0);
-        for piece in pieces(&bytes) {
+        let found = pieces(&bytes);
+        if found.iter().all(|piece| matches!(piece, Piece::Bad { .. })) {
+            return self.set_aside(file, 0);
+        }
+        for piece in found {
             let info = match piece {
                 Piece::Sound { info, .. } => Some(info),
                 Piece::Bad { info, .. } => info,
@@ -377,6 +378,7 @@ impl<'a> Recovery<'a> {
         for (index, piece) in found.iter().enumerate() {
             match piece {
                 Piece::Sound { at, info, raw_crc } => {
+                    rebuild.first_ns = if rebuild.len == 0 { info.first_ns } else { rebuild.first_ns };
                     rebuild.len = at.end as u64;
                     rebuild.count(info.lines, info.raw_len, *raw_crc);
                 }
@@ -538,7 +540,7 @@ impl<'a> Recovery<'a> {
         self.store.remove(file.tree, &file.name, file.has_meta)?;
         self.out.quarantined += lines;
         self.out.done.push((file.name.stamp, file.name.key.clone()));
-        tracing::error!(batch = %file.name.data(), lines, "a batch is not what its close frame says; it was set aside in quarantine and is not sent");
+        tracing::error!(batch = %file.name.data(), lines, "a batch is damaged or not what its close frame says; it was set aside in quarantine and is not sent");
         Ok(())
     }
 
@@ -634,14 +636,14 @@ impl Rebuild {
 }
 
 /// Recovers the own folder in the background: publishes what is found, then removes the old segments.
-pub fn recover_own(shared: &Shared, old: &[u32], floor: Stamp) {
+pub fn recover_own(shared: &Shared, old: &[u32]) {
     let store = &shared.store;
-    let live = Some(LiveStamps { spool_id: shared.spool_id, floor });
     loop {
-        match Recovery::new(shared, store, old.to_vec(), live).run() {
+        match Recovery::new(shared, store, old.to_vec()).run() {
             Ok(recovered) => {
                 shared.publish_recovered(recovered);
                 shared.drop_old_segments(store, old);
+                *shared.born.lock() = None;
                 return;
             }
             Err(error) => {

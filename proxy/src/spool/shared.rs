@@ -1,6 +1,7 @@
 //! What the spool's threads and handles have in common.
 
 use std::{
+    collections::HashSet,
     fmt, io,
     sync::{
         Arc,
@@ -15,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{
-    LevelNow, Refused,
+    LevelNow, Refused, Stamp,
     backlog::{Backlog, Origin},
     filer::TailBytes,
     limits::{Flag, Limits, Throttle},
@@ -53,8 +54,8 @@ pub struct Shared {
     pub log_limit: u64,
     /// Length of a segment.
     pub segment_bytes: u64,
-    /// Low 16 bits of the stamps.
-    pub spool_id: u16,
+    /// Batches made by this process while recovery looks for those of others.
+    pub born: Mutex<Option<HashSet<Stamp>>>,
     /// Set when threads must not wait any longer.
     pub abandoned: Flag,
     /// Intake has ended.
@@ -65,13 +66,15 @@ pub struct Shared {
     pub told_full: Throttle,
     /// For the log line about evictions.
     pub told_evicted: Throttle,
+    /// For the log line about the background thread's failures.
+    pub told_sync: Throttle,
     pub(super) level_now: LevelNow,
     pub(super) unwritable: Mutex<Option<Refused>>,
     pub(super) is_unwritable: AtomicBool,
     pub(super) old_log: AtomicU64,
     pub(super) writer: Sender<Message>,
     pub(super) worker: Sender<Op>,
-    pub(super) _reserved: Vec<Reservation>,
+    pub(super) _reserved: Option<Reservation>,
 }
 
 impl fmt::Debug for Shared {

@@ -1,11 +1,13 @@
 //! What happens to single batch files of one instance folder.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     io::{self, ErrorKind},
     path::{Path, PathBuf},
     sync::Arc,
 };
+
+use parking_lot::Mutex;
 
 use super::{
     disk::{Disk, Source},
@@ -26,9 +28,16 @@ pub struct Store {
     pub metrics: Arc<SpoolMetrics>,
     /// Bytes.
     pub usage: Arc<Usage>,
+    /// Folders whose own names are known to be durable.
+    durable: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
 impl Store {
+    /// Of a folder on a disk.
+    pub fn new(disk: Arc<dyn Disk>, layout: Layout, metrics: Arc<SpoolMetrics>, usage: Arc<Usage>) -> Self {
+        Self { disk, layout, metrics, usage, durable: Arc::default() }
+    }
+
     /// Writes `bytes` at `at` of a batch's data file; makes the folders when they are missing.
     pub fn write(&self, tree: Tree, name: &Name, at: u64, bytes: &[u8]) -> io::Result<()> {
         let path = self.layout.data(tree, name);
@@ -84,8 +93,22 @@ impl Store {
     /// Moves data to the other tree.
     pub fn move_data(&self, name: &Name, from: Tree, to: Tree) -> io::Result<()> {
         let path = self.layout.data(to, name);
+        self.make_durable_folder(&self.layout.folder(to, &name.key))?;
         failpoint!("file.rename");
-        self.with_folder(&path, || self.disk.rename(&self.layout.data(from, name), &path))
+        self.disk.rename(&self.layout.data(from, name), &path)
+    }
+
+    /// A file that is durable must not move into a folder that may vanish in a power cut.
+    fn make_durable_folder(&self, folder: &Path) -> io::Result<()> {
+        if self.durable.lock().contains(folder) {
+            return Ok(());
+        }
+        self.disk.make_dirs(folder)?;
+        for above in folder.ancestors().skip(1).take_while(|dir| dir.starts_with(self.layout.root())) {
+            self.disk.sync_dir(above)?;
+        }
+        self.durable.lock().insert(folder.to_owned());
+        Ok(())
     }
 
     /// Makes the names of a dataset's batches durable in both trees, and the folders above.

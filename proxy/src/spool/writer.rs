@@ -10,12 +10,12 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, Sender, select};
 use tokio::sync::oneshot;
 
 use super::{
     Refused, Shared, Stamp,
-    checkpoint::Checkpointer,
+    checkpoint::{Answer, Checkpointer},
     filer::{Filer, Job},
     frame::{Cut, Header, Kind, Opening, Totals},
     live::Live,
@@ -49,10 +49,6 @@ pub enum Message {
     Done(Stamp, DatasetKey),
     /// Name the halves of a batch and sync the intent.
     Split(Stamp, u64, Sender<io::Result<Cut>>),
-    /// The batches are durable in their files; frames before the given segment are not needed any more.
-    Durable(Vec<(Stamp, Option<u32>)>),
-    /// Segments up to this one are gone.
-    Retired(u32),
     /// Close all batches, sync, answer when all are in the backlog.
     CloseAll(Sender<()>),
     /// Sync and end.
@@ -131,27 +127,55 @@ impl Writer {
     }
 
     fn receive(&mut self) {
-        // Files that cannot keep up slow intake down; the budget then slows the inputs down.
-        if self.shared.tails.get() > 2 * self.shared.tail_budget {
-            std::thread::sleep(Duration::from_millis(5));
+        if self.is_behind() {
+            if let Ok(answer) = self.checkpointer.answers.recv_timeout(Duration::from_millis(5)) {
+                self.answered(answer);
+            }
             return;
         }
-        let first = match self.wake_at() {
-            Some(at) => self.messages.recv_deadline(at),
-            None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        };
-        let mut next = match first {
-            Ok(message) => Some(message),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => {
-                self.stopped = true;
-                None
-            }
-        };
+        let wait =
+            self.wake_at().map_or(Duration::from_hours(1), |at| at.saturating_duration_since(Instant::now()));
+        let mut next = None;
+        select! {
+            recv(self.messages) -> message => match message {
+                Ok(message) => next = Some(message),
+                Err(_) => self.stopped = true,
+            },
+            recv(self.checkpointer.answers) -> answer => {
+                if let Ok(answer) = answer {
+                    self.answered(answer);
+                }
+            },
+            default(wait) => {}
+        }
         while let Some(message) = next {
             self.take(message);
             let more = !self.stopped && self.log.unsynced() < ROUND;
             next = if more { self.messages.try_recv().ok() } else { None };
+        }
+    }
+
+    /// Files or the background cannot keep up: nothing is taken for a moment, and the memory budget slows the inputs.
+    fn is_behind(&self) -> bool {
+        let tails = self.shared.tails.get() > 2 * self.shared.tail_budget;
+        let log = self.checkpointer.busy() && self.log.bytes() > 2 * self.shared.log_limit;
+        (tails || log) && !self.shared.abandoned.is_set()
+    }
+
+    fn answered(&mut self, answer: Answer) {
+        self.checkpointer.finished();
+        match answer {
+            Answer::Durable(batches) => {
+                for (stamp, needed_from) in batches {
+                    match needed_from {
+                        Some(segment) => self.live.move_to(stamp, segment),
+                        None => drop(self.live.remove(stamp)),
+                    }
+                }
+            }
+            Answer::Retired(last) => self.log.forget_up_to(last),
+            Answer::Prepared(number, file) => self.log.add_spare(number, file),
+            Answer::Failed => {}
         }
     }
 
@@ -165,6 +189,7 @@ impl Writer {
 
     fn take(&mut self, message: Message) {
         match message {
+            Message::Chunk(chunk) if self.log.broken() => self.held.push(chunk),
             Message::Chunk(chunk) => self.accept(chunk),
             Message::Commit(chunks, ack) => self.commit(chunks, ack),
             Message::Done(stamp, key) => {
@@ -180,19 +205,6 @@ impl Writer {
                 self.live.add(stamp, None, segment);
                 self.splitting.insert(stamp);
                 self.splits.push((answer, cut));
-            }
-            Message::Retired(last) => {
-                self.log.forget_up_to(last);
-                self.checkpointer.finished();
-            }
-            Message::Durable(batches) => {
-                for (stamp, needed_from) in batches {
-                    match needed_from {
-                        Some(segment) => self.live.move_to(stamp, segment),
-                        None => drop(self.live.remove(stamp)),
-                    }
-                }
-                self.checkpointer.finished();
             }
             Message::CloseAll(done) => self.close_all(&done),
             Message::Stop => {
@@ -220,10 +232,6 @@ impl Writer {
     }
 
     fn accept(&mut self, chunk: Chunk) {
-        if self.log.broken() {
-            self.held.push(chunk);
-            return;
-        }
         self.leave_incoming(&chunk);
         if chunk.lines == 0 {
             return;
@@ -332,6 +340,9 @@ impl Writer {
             self.log.reserve(reserved);
         }
         self.log.newest_stamp(stamp.0);
+        if let Some(born) = self.shared.born.lock().as_mut() {
+            born.insert(stamp);
+        }
         stamp
     }
 
@@ -376,7 +387,6 @@ impl Writer {
             let stamp = file.name.stamp;
             self.filer.send(stamp, Job::Publish(file, totals));
         }
-        self.shared.usage().log.store(self.log.bytes() + self.shared.old_log_bytes(), Relaxed);
         for chunk in std::mem::take(&mut self.held) {
             self.accept(chunk);
         }
@@ -408,20 +418,23 @@ impl Writer {
         }
     }
 
-    /// Removes segments that are not needed, and asks for a checkpoint when the log is too long.
+    /// Keeps the log short, and a segment ahead: one thing at a time in the background.
     fn trim(&mut self) {
         let bytes = self.log.bytes();
         self.shared.metrics().log_bytes.set((bytes + self.shared.old_log_bytes()) as i64);
-        if self.checkpointer.busy() {
+        self.shared.usage().log.store(bytes + self.shared.old_log_bytes(), Relaxed);
+        if self.checkpointer.busy() || self.log.broken() {
             return;
         }
         let segments = self.log.segments();
         let older = segments.len().saturating_sub(1);
         let unneeded: Vec<u32> =
             segments.iter().take(older).map(|s| s.number).take_while(|n| !self.live.needs(*n)).collect();
-        if !unneeded.is_empty() {
+        if let Some((number, bytes)) = self.log.wants_spare() {
+            self.checkpointer.prepare(number, bytes);
+        } else if !unneeded.is_empty() && self.log.header_is_durable() {
             self.checkpointer.retire(unneeded, std::mem::take(&mut self.finished));
-        } else if bytes > self.shared.log_limit && !self.log.broken() {
+        } else if bytes > self.shared.log_limit && older > 0 {
             self.checkpoint();
         }
     }
