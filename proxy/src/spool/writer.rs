@@ -421,6 +421,9 @@ impl Writer {
     /// Keeps the log short, and a segment ahead: one thing at a time in the background.
     fn trim(&mut self) {
         let bytes = self.log.bytes();
+        // Here and not only at a sync: when the spool is full nothing is written, and removed segments must still
+        // make room.
+        self.shared.usage().log.store(bytes + self.shared.old_log_bytes(), Relaxed);
         self.shared.metrics().log_bytes.set((bytes + self.shared.old_log_bytes()) as i64);
         self.shared.usage().log.store(bytes + self.shared.old_log_bytes(), Relaxed);
         if self.checkpointer.busy() || self.log.broken() {
