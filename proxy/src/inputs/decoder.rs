@@ -66,6 +66,14 @@ impl Worker {
 
     /// Works until the receiver has ended, then hands everything over.
     pub fn run(mut self) {
+        while catch_unwind(AssertUnwindSafe(|| self.work())).is_err() {
+            if let Some(left_out) = self.panics.pass() {
+                tracing::error!(left_out, "lines met a defect of the program and are lost; please report it");
+            }
+        }
+    }
+
+    fn work(&mut self) {
         loop {
             let wait = self.due.map_or(HOLD, |due| due.saturating_duration_since(Instant::now()));
             match self.work.recv_timeout(wait) {

@@ -126,7 +126,7 @@ fn who_may_share_a_listener() {
     let (one, two) = ("one", "two");
     let ten = |input| from(input, &["10.0.0.0/8"]);
     let inner = |input| from(input, &["10.1.0.0/16"]);
-    for (case, first, second, reason) in [
+    for (case, first, second, reason) in vec![
         ("everybody twice", udp(one), udp(two), Some("0.0.0.0/0")),
         ("other ports", udp(one), on(udp(two), "0.0.0.0", 5141), None),
         ("udp and tcp of one number", udp(one), tcp(two), None),

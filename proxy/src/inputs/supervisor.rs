@@ -337,7 +337,7 @@ impl Listener {
                 self.running = Some(running);
             }
             Some(running) => closing.push(running),
-            None => {}
+            None => self.retry = None,
         }
         self.content = content;
         self
