@@ -19,7 +19,7 @@ use crate::{
     api::{Api, Running},
     batch::Level,
     cli,
-    config::{self, Difference, Problem},
+    config::{self, Difference, Problem, Severity},
     deliver::Deliverer,
     inputs::Supervisor,
     logging::{self, Logs},
@@ -56,7 +56,9 @@ pub fn read(file: &Path, generation: u64) -> Result<Read, Unusable> {
     let text = std::fs::read_to_string(file).map_err(|error| Unusable::Unreadable(file.to_owned(), error))?;
     let loaded = config::load(&file.display().to_string(), &text, cli::environment());
     let (config, problems, _) = loaded.usable().map_err(Unusable::Wrong)?;
-    let running = Running { config, hash: hash(&text), generation, since: Timestamp::now() };
+    let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
+    let left_out = errors.map(ToString::to_string).collect();
+    let running = Running { config, hash: hash(&text), generation, since: Timestamp::now(), left_out };
     Ok(Read { running, problems })
 }
 

@@ -157,7 +157,9 @@ pub async fn health(
     Extension(Admitted(admitted)): Extension<Admitted>,
 ) -> Json<Health> {
     let (inputs, delivery) = ((state.inputs)(), (state.delivery)());
-    let problems = problems(&inputs, &delivery, (state.spool_problem)());
+    let mut problems = problems(&inputs, &delivery, (state.spool_problem)());
+    problems.extend(state.running.load().left_out.iter().map(|problem| format!("configuration: {problem}")));
+    problems.extend((state.config_problem)().map(|problem| format!("configuration not applied: {problem}")));
     Json(Health {
         status: if problems.is_empty() { "healthy" } else { "degraded" },
         version: state.version,

@@ -30,6 +30,8 @@ pub struct Running {
     pub generation: u64,
     /// When it was applied.
     pub since: Timestamp,
+    /// What of it does not run, with line and remedy: one text per input or key.
+    pub left_out: Vec<String>,
 }
 
 /// What delivery has done since start, and what holds it up.

@@ -45,6 +45,8 @@ pub struct Status {
     /// When it was applied.
     #[schema(value_type = String)]
     config_since: Timestamp,
+    /// What of the configuration does not run: each with line and remedy.
+    config_left_out: Vec<String>,
     /// Why the file as it is now was not applied; the configuration before it goes on.
     #[serde(skip_serializing_if = "Option::is_none")]
     config_problem: Option<String>,
@@ -129,6 +131,7 @@ fn look(state: &ApiState) -> Status {
         config_hash: running.hash.clone(),
         config_generation: running.generation,
         config_since: running.since,
+        config_left_out: running.left_out.clone(),
         config_problem,
         uptime_seconds: state.started.elapsed().as_secs(),
         inputs,

@@ -73,6 +73,22 @@ async fn h52_w39_health_tells_the_truth_about_inputs_receiver_and_counters() {
 }
 
 #[tokio::test]
+async fn an_input_that_was_left_out_is_a_problem_of_the_status_too() {
+    let world = World::new(config()).await;
+    world.change(|running| {
+        running.left_out.push("config.yaml:9: inputs[1].config.port: is missing".to_owned())
+    });
+    let (_, health) = world.get("/api/v1/health").await;
+    assert_eq!(health["status"], "degraded");
+    assert_eq!(
+        health["problems"],
+        json!(["configuration: config.yaml:9: inputs[1].config.port: is missing"])
+    );
+    let (_, status) = world.get("/api/v1/status").await;
+    assert_eq!(status["config_left_out"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn w26_without_permission_health_is_one_word() {
     let world = World::new(guarded()).await;
     let (status, health) = world.get("/api/v1/health").await;

@@ -184,7 +184,13 @@ impl World {
         let delivery = Arc::<Mutex<Delivery>>::default();
         let spool_problem = Arc::<Mutex<Option<String>>>::default();
         let reloads = Arc::<AtomicUsize>::default();
-        let running = Running { config, hash: "one".to_owned(), generation: 1, since: Timestamp::now() };
+        let running = Running {
+            config,
+            hash: "one".to_owned(),
+            generation: 1,
+            since: Timestamp::now(),
+            left_out: Vec::new(),
+        };
         let (ask_inputs, ask_delivery, ask_spool) = (inputs.clone(), delivery.clone(), spool_problem.clone());
         let count = reloads.clone();
         let state = Arc::new(ApiState {
