@@ -76,7 +76,7 @@ async fn h52_w39_health_tells_the_truth_about_inputs_receiver_and_counters() {
 async fn an_input_that_was_left_out_is_a_problem_of_the_status_too() {
     let world = World::new(config()).await;
     world.change(|running| {
-        running.left_out.push("config.yaml:9: inputs[1].config.port: is missing".to_owned())
+        running.left_out.push("config.yaml:9: inputs[1].config.port: is missing".to_owned());
     });
     let (_, health) = world.get("/api/v1/health").await;
     assert_eq!(health["status"], "degraded");
