@@ -115,7 +115,7 @@ fn check(file: &std::path::Path, limit: Severity) -> ExitCode {
     let count = |severity| loaded.problems.iter().filter(|problem| problem.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     let verdict = if errors == 0 { "configuration is valid" } else { "configuration is not valid" };
-    let _ = writeln!(page, "{}: {verdict}: {errors} errors, {warnings} warnings", file.display());
+    let _ = writeln!(page, "{}: {verdict} (errors: {errors}, warnings: {warnings})", file.display());
     print(&page);
     if loaded.problems.iter().any(|problem| problem.severity >= limit) {
         ExitCode::FAILURE

@@ -516,6 +516,21 @@ fn h56_one_number_may_be_udp_and_tcp_and_conflicts_are_told_apart() {
             Some("proxy_protocol_from"),
         ),
         (
+            "{type: udp, name: a, config: {port: 9, allowed_sources: [10.0.0.0/8]}}",
+            "{type: udp, name: b, config: {port: 9, tenant_id: beta, allowed_sources: [10.1.0.0/16]}}",
+            Some("allowed_sources"),
+        ),
+        (
+            "{type: udp, name: a, config: {port: 9, allowed_sources: [10.0.0.0/8]}}",
+            "{type: udp, name: b, config: {port: 9, tenant_id: beta, allowed_sources: [11.0.0.0/8]}}",
+            None,
+        ),
+        (
+            "{type: tcp, name: a, config: {port: 9, allowed_sources: [10.0.0.0/8]}}",
+            "{type: tcp, name: b, config: {port: 9, allowed_sources: [11.0.0.0/8], oversize: drop}}",
+            Some("oversize"),
+        ),
+        (
             "{type: udp, name: a, config: {port: 8008}}",
             "{type: tcp, name: b, config: {port: 8008}}",
             Some("port"),
@@ -635,8 +650,8 @@ fn a_difference_names_what_changed_and_what_needs_a_restart() {
         (names(&difference.added), names(&difference.changed)),
         (vec!["acme/c".to_owned()], vec!["acme/b".to_owned()])
     );
-    assert_eq!(difference.sections, ["logging"]);
-    assert_eq!(difference.restart, ["server.api_port", "spooling"]);
+    assert_eq!(difference.sections, ["logging", "server"]);
+    assert_eq!(difference.restart, ["spooling.directory"]);
     assert_eq!(names(&Difference::between(&new, &old).removed), ["acme/c"]);
 }
 

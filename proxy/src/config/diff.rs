@@ -1,8 +1,8 @@
 //! What changed between two configurations, by the names of the file.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
-use super::model::{Config, Input};
+use super::model::{Config, Input, Spooling};
 use crate::ids::DatasetKey;
 
 /// The difference of two configurations.
@@ -38,10 +38,12 @@ impl Difference {
             ..Self::default()
         };
         for (name, differs) in [
-            ("logging", old.logging != new.logging),
+            ("logging", old.logging.level != new.logging.level),
+            ("server", old.server != new.server),
             ("receiver", old.receiver != new.receiver),
             ("bearer_token, tenants", old.tokens != new.tokens),
             ("batching", old.batching != new.batching),
+            ("spooling", running_part(&old.spooling) != running_part(&new.spooling)),
         ] {
             if differs {
                 difference.sections.push(name);
@@ -57,20 +59,21 @@ impl Difference {
     }
 }
 
+/// Settings of the spool that change while it runs.
+fn running_part(spooling: &Spooling) -> Spooling {
+    Spooling { enabled: true, directory: PathBuf::new(), ..spooling.clone() }
+}
+
 /// Keys that are read once, at start.
 fn restart_keys(old: &Config, new: &Config) -> Vec<&'static str> {
-    let (server, was) = (&new.server, &old.server);
     [
         ("app.name", old.app_name != new.app_name),
         ("logging.encoding", old.logging.json != new.logging.json),
-        ("server.api_host", was.api_host != server.api_host),
-        ("server.api_port", was.api_port != server.api_port),
-        ("server.health_port", was.health_port != server.health_port),
-        ("server.read_token", was.read_token != server.read_token),
-        ("server.admin_token", was.admin_token != server.admin_token),
-        ("server.tls", was.tls != server.tls),
-        ("spooling", old.spooling != new.spooling),
-        ("limits", old.limits != new.limits),
+        ("spooling.enabled", old.spooling.enabled != new.spooling.enabled),
+        ("spooling.directory", old.spooling.directory != new.spooling.directory),
+        ("limits.memory_bytes", old.limits.memory_bytes != new.limits.memory_bytes),
+        ("limits.max_senders", old.limits.max_senders != new.limits.max_senders),
+        ("limits.receive_threads", old.limits.receive_threads != new.limits.receive_threads),
     ]
     .into_iter()
     .filter_map(|(name, differs)| differs.then_some(name))

@@ -231,3 +231,45 @@ fn the_same_input_twice_is_told() {
     let conflicts = plan(&twice).conflicts;
     assert!(conflicts.len() == 1 && conflicts[0].reason.contains("twice"), "{conflicts:?}");
 }
+
+/// What `check` says about two inputs on one port is what happens to them.
+#[test]
+fn the_configuration_refuses_exactly_what_cannot_be_planned() {
+    const KINDS: [&str; 11] = [
+        "type: udp, config: {",
+        "type: udp, config: {host: '::', ",
+        "type: udp, config: {host: 10.0.0.1, ",
+        "type: syslog, config: {",
+        "type: syslog, config: {protocol: [udp, tcp], ",
+        "type: syslog, config: {protocol: tcp, oversize: close, ",
+        "type: tcp, config: {",
+        "type: tcp, config: {delimiter: ';', ",
+        "type: tcp, config: {tls: {cert_file: /c, key_file: /k}, ",
+        "type: http, config: {",
+        "type: http, config: {path: /other, proxy_protocol: true, proxy_protocol_from: [192.0.2.1], ",
+    ];
+    const OWNERS: [&str; 5] = [
+        "tenant_id: acme",
+        "tenant_id: acme, allowed_sources: [10.0.0.0/8]",
+        "tenant_id: acme, allowed_sources: [10.1.0.0/16, 192.0.2.1]",
+        "tenant_id: beta, allowed_sources: [10.0.0.0/8]",
+        "tenant_id: beta, allowed_sources: ['::ffff:192.0.2.1', 11.0.0.0/8]",
+    ];
+    let entry =
+        |name: &str, kind: &str, owner: &str| format!("- {{name: {name}, {kind}port: 9, {owner}}}}}\n");
+    let load = |entries: &str| {
+        let text = format!("receiver: {{base_url: 'http://r'}}\ninputs:\n{entries}");
+        crate::config::load("f", &text, []).config.unwrap().inputs
+    };
+    let all: Vec<_> = KINDS.iter().flat_map(|kind| OWNERS.iter().map(move |owner| (kind, owner))).collect();
+    for (kind_one, owner_one) in &all {
+        let one = entry("one", kind_one, owner_one);
+        for (kind_two, owner_two) in &all {
+            let two = entry("two", kind_two, owner_two);
+            let pair: Vec<_> = [load(&one), load(&two)].concat();
+            assert_eq!(pair.len(), 2, "{one}{two}");
+            let runs = 2 - plan(&pair).conflicts.len();
+            assert_eq!(load(&format!("{one}{two}")).len(), runs, "{one}{two}");
+        }
+    }
+}

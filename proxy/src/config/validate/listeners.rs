@@ -9,9 +9,12 @@ use std::{
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::inputs::Built;
-use crate::config::{
-    model::{Input, Server, ServerTls, Source},
-    problems::Problems,
+use crate::{
+    config::{
+        model::{Input, Oversize, Server, ServerTls, Source},
+        problems::Problems,
+    },
+    ids::TenantId,
 };
 
 /// Transport of a listener.
@@ -40,7 +43,9 @@ struct Claim<'a> {
     tls: Option<&'a ServerTls>,
     proxies: Option<&'a [IpNet]>,
     delimiter: u8,
+    oversize: Option<Oversize>,
     path: &'a str,
+    tenant: &'a TenantId,
     sources: Vec<IpNet>,
 }
 
@@ -95,20 +100,25 @@ fn claims(one: &Built) -> Vec<Claim<'_>> {
         tls,
         proxies: input.proxy_protocol_from.as_deref(),
         delimiter,
+        oversize: None,
         path,
+        tenant: &input.key.tenant,
         sources: sources.clone(),
     };
     match &input.source {
         Source::Udp(_) => vec![Claim { proxies: None, ..claim(Transport::Udp, "udp", None, 0, "") }],
-        Source::Tcp(tcp) => vec![claim(Transport::Tcp, "tcp", tcp.tls.as_ref(), tcp.delimiter, "")],
+        Source::Tcp(tcp) => {
+            let claim = claim(Transport::Tcp, "tcp", tcp.tls.as_ref(), tcp.delimiter, "");
+            vec![Claim { oversize: Some(tcp.oversize), ..claim }]
+        }
         Source::Http(http) => vec![claim(Transport::Tcp, "http", http.tls.as_ref(), 0, &http.path)],
         Source::Syslog(syslog) => {
-            let udp = syslog
-                .udp
-                .as_ref()
-                .map(|_| Claim { proxies: None, ..claim(Transport::Udp, "syslog", None, 0, "") });
-            let tcp = syslog.tcp.as_ref().map(|tcp| claim(Transport::Tcp, "syslog", tcp.tls.as_ref(), 0, ""));
-            udp.into_iter().chain(tcp).collect()
+            let udp = Claim { proxies: None, ..claim(Transport::Udp, "syslog", None, 0, "") };
+            let tcp = syslog.tcp.as_ref().map(|tcp| Claim {
+                oversize: Some(tcp.oversize),
+                ..claim(Transport::Tcp, "syslog", tcp.tls.as_ref(), 0, "")
+            });
+            syslog.udp.as_ref().map(|_| udp).into_iter().chain(tcp).collect()
         }
     }
 }
@@ -167,8 +177,22 @@ fn conflict(claim: &Claim<'_>, earlier: &Claim<'_>) -> Option<Conflict> {
     if claim.delimiter != earlier.delimiter {
         return differs("delimiter", "`delimiter`");
     }
+    if claim.oversize != earlier.oversize {
+        return differs("oversize", "`oversize`");
+    }
     if claim.path != earlier.path {
         return None;
+    }
+    if claim.tenant != earlier.tenant {
+        let pairs =
+            claim.sources.iter().flat_map(|own| earlier.sources.iter().map(move |theirs| (own, theirs)));
+        let (own, theirs) =
+            pairs.into_iter().find(|(own, theirs)| own.contains(*theirs) || theirs.contains(*own))?;
+        return Some((
+            "allowed_sources",
+            format!("{own} overlaps {theirs} of {other} on {transport} {port}, which is another tenant's"),
+            "give tenants sources that do not overlap, or another port".to_owned(),
+        ));
     }
     let shared = claim.sources.iter().find(|source| earlier.sources.contains(source))?;
     Some((
