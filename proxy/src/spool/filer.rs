@@ -17,6 +17,7 @@ use super::{
     files::Tree,
     frame::Totals,
     member::Compressor,
+    metrics::Usage,
     open_batch::{Building, Tail},
 };
 use crate::batch::Reservation;
@@ -112,6 +113,7 @@ impl Lane {
                 Job::Tail(file, tail) => self.tail(&file, &tail),
                 Job::Member(file, bytes, memory) => {
                     self.append(&file, &bytes);
+                    Usage::take(&self.shared.usage().incoming, bytes.len() as u64);
                     file.under_way.fetch_sub(bytes.len() as u64, Relaxed);
                     drop(memory);
                 }

@@ -63,6 +63,7 @@ pub struct Spool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
     recovery: Option<JoinHandle<()>>,
+    adoption: Option<JoinHandle<()>>,
     _instance: Option<Instance>,
 }
 
@@ -78,7 +79,11 @@ impl Spool {
         let directory = parts.settings.directory.clone();
         let claimed = instance::claim(&directory).map_err(|error| SpoolError::Folder(directory, error))?;
         let layout = Layout::new(claimed.folder.clone());
-        Self::open_on(parts, Arc::new(RealDisk), layout, claimed.spool_id, Some(claimed))
+        let directory = parts.settings.directory.clone();
+        let mut spool = Self::open_on(parts, Arc::new(RealDisk), layout, claimed.spool_id, Some(claimed))?;
+        let shared = Arc::clone(&spool.shared);
+        spool.adoption = Some(spawn("spool-adopt", move || super::adopt::watch(&shared, &directory))?);
+        Ok(spool)
     }
 
     /// The same on any disk.
@@ -124,7 +129,6 @@ impl Spool {
             max_payload: parts.max_payload,
             limits,
             log_limit,
-            segment_bytes,
             born: Mutex::new(Some(HashSet::new())),
             abandoned: Flag::default(),
             stopping: AtomicBool::new(false),
@@ -150,7 +154,7 @@ impl Spool {
         let threads =
             vec![spawn("spool-work", move || working.run())?, spawn("spool-write", move || writing.run())?];
         let recovering = spawn("spool-recover", move || recovery::recover_own(&for_recovery, &old))?;
-        Ok(Self { shared, threads, recovery: Some(recovering), _instance: instance })
+        Ok(Self { shared, threads, recovery: Some(recovering), adoption: None, _instance: instance })
     }
 
     /// A handle; clones share the spool.
@@ -174,6 +178,11 @@ impl Spool {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn shared_for_tests(&self) -> &Shared {
+        &self.shared
+    }
+
     /// Whether what earlier runs left has been read.
     pub fn recovery_ended(&self) -> bool {
         self.recovery.as_ref().is_none_or(JoinHandle::is_finished)
@@ -192,7 +201,7 @@ impl Drop for Spool {
         self.shared.stopping.store(true, Relaxed);
         self.shared.abandoned.set();
         drop(self.shared.worker.send(Op::Stop));
-        if let Some(thread) = self.recovery.take() {
+        for thread in [self.recovery.take(), self.adoption.take()].into_iter().flatten() {
             drop(thread.join());
         }
         let mut threads = self.threads.drain(..);

@@ -29,7 +29,14 @@ pub struct Instance {
     pub folder: PathBuf,
     /// Low 16 bits of its stamps.
     pub spool_id: u16,
-    _lock: File,
+    lock: File,
+}
+
+impl Instance {
+    /// Notes that it was used now; that is only a preference for the next start.
+    fn touch(&self) {
+        let _ = self.lock.set_modified(SystemTime::now());
+    }
 }
 
 /// Takes the free folder that was used last, else the first free number.
@@ -41,6 +48,7 @@ pub fn claim(directory: &Path) -> io::Result<Instance> {
     }
     for folder in existing(directory)? {
         if let Some(instance) = try_claim(&folder)? {
+            instance.touch();
             return Ok(instance);
         }
     }
@@ -51,6 +59,7 @@ pub fn claim(directory: &Path) -> io::Result<Instance> {
         }
         RealDisk.make_dirs(&folder)?;
         if let Some(instance) = try_claim(&folder)? {
+            instance.touch();
             RealDisk.sync_dir(directory)?;
             return Ok(instance);
         }
@@ -87,9 +96,7 @@ pub fn try_claim(folder: &Path) -> io::Result<Option<Instance>> {
         tracing::error!(folder = %folder.display(), "this spool folder was written by a newer version and is left alone; start that version again to deliver what it holds");
         return Ok(None);
     };
-    // When it was used is only a preference.
-    drop(lock.set_modified(SystemTime::now()));
-    Ok(Some(Instance { folder: folder.to_owned(), spool_id: format.spool_id, _lock: lock }))
+    Ok(Some(Instance { folder: folder.to_owned(), spool_id: format.spool_id, lock }))
 }
 
 fn read_format(folder: &Path) -> io::Result<Option<Format>> {

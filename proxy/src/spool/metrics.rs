@@ -156,14 +156,16 @@ pub struct Usage {
     pub files: AtomicU64,
     /// The DLQ.
     pub dlq: AtomicU64,
-    /// Bodies on their way to the writer.
+    /// Bodies on their way to the log, members on their way to their file.
     pub incoming: AtomicU64,
+    /// Folders of other processes in the same directory.
+    pub others: AtomicU64,
 }
 
 impl Usage {
     /// What counts against `max_size_bytes`.
     pub fn spool(&self) -> u64 {
-        self.log.load(Relaxed) + self.files.load(Relaxed) + self.incoming.load(Relaxed)
+        [&self.log, &self.files, &self.incoming, &self.others].iter().map(|part| part.load(Relaxed)).sum()
     }
 
     /// Takes `bytes` out of a counter, never below 0.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 #[macro_use]
 mod failpoint;
 
+mod adopt;
 mod backlog;
 mod checkpoint;
 mod disk;

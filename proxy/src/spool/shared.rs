@@ -52,8 +52,6 @@ pub struct Shared {
     pub limits: Limits,
     /// Bound of the log.
     pub log_limit: u64,
-    /// Length of a segment.
-    pub segment_bytes: u64,
     /// Batches made by this process while recovery looks for those of others.
     pub born: Mutex<Option<HashSet<Stamp>>>,
     /// Set when threads must not wait any longer.

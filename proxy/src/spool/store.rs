@@ -99,7 +99,7 @@ impl Store {
     }
 
     /// A file that is durable must not move into a folder that may vanish in a power cut.
-    fn make_durable_folder(&self, folder: &Path) -> io::Result<()> {
+    pub fn make_durable_folder(&self, folder: &Path) -> io::Result<()> {
         if self.durable.lock().contains(folder) {
             return Ok(());
         }

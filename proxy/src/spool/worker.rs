@@ -101,8 +101,9 @@ impl Worker {
                 drop(answer.send(self.failed(stamp, failure).map(|()| None)));
             }
             Op::Bury(stamp, failure, answer) => {
-                drop(answer.send(self.bury(stamp, failure).map(|()| None)));
+                let buried = self.bury(stamp, failure);
                 self.shrink_dlq();
+                drop(answer.send(buried.map(|()| None)));
             }
             Op::Revive(stamp, answer) => drop(answer.send(self.revive(stamp).map(|()| None))),
             Op::Quarantine(stamp, why, answer) => {
@@ -337,8 +338,8 @@ impl Worker {
             return;
         }
         self.freed_at = Some(Instant::now());
-        let goal =
-            self.shared.usage().dlq.load(Relaxed).saturating_sub(self.shared.segment_bytes.max(4 << 20));
+        let held = self.shared.usage().dlq.load(Relaxed);
+        let goal = held.saturating_sub((self.shared.limits.dlq() / 16).clamp(256 << 10, 64 << 20));
         while self.evict("volume_full") && self.shared.usage().dlq.load(Relaxed) > goal {}
     }
 

@@ -232,8 +232,8 @@ impl Writer {
     }
 
     fn accept(&mut self, chunk: Chunk) {
-        self.leave_incoming(&chunk);
         if chunk.lines == 0 {
+            self.leave_incoming(&chunk);
             return;
         }
         let key = chunk.stream.key.clone();
@@ -254,6 +254,7 @@ impl Writer {
         let lines = u64::from(chunk.lines);
         match chunk.body {
             Body::Raw(raw) => {
+                Usage::take(&self.shared.usage().incoming, raw.len() as u64);
                 self.log.append(&header, &raw);
                 if batch.tail.raw.is_empty() {
                     batch.tail.first_ns = chunk.first_ns;

@@ -1,5 +1,6 @@
 //! Tests of the spool as a whole.
 
+mod faults;
 mod life;
 mod model;
 mod rig;

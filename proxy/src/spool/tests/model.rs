@@ -18,7 +18,9 @@ use super::{
 use crate::{
     batch::{Body, Chunk, Class},
     ledger::Ledger,
-    spool::{Failure, Reason, Spool, SpoolHandle, State, files::Layout, member::Compressor},
+    spool::{
+        Failure, Reason, Spool, SpoolHandle, State, files::Layout, member::Compressor, segment, walk::pieces,
+    },
 };
 
 #[derive(Debug, Clone)]
@@ -131,7 +133,8 @@ fn chunk(world: &mut World, dataset: u8, lines: u8, as_member: bool) -> (Vec<u32
     for number in &numbers {
         let mut chance = Chance(u64::from(*number) * 7919 + 1);
         let len = if number % 5 == 0 { 4000 } else { 5 };
-        text.push_str(&format!("{number} "));
+        text.push_str(&number.to_string());
+        text.push(' ');
         text.extend((0..len).map(|_| char::from(33 + chance.next(90) as u8)));
         text.push('\n');
     }
@@ -240,6 +243,29 @@ fn check_end(world: &World, handle: &SpoolHandle) {
     }
 }
 
+/// What is where, when `SPOOL_TRACE` is set.
+fn tell(when: &str, disk: &SimDisk, handle: &SpoolHandle) {
+    if std::env::var_os("SPOOL_TRACE").is_none() {
+        return;
+    }
+    println!("== {when}");
+    for entry in entries(handle) {
+        println!("{:?} {} {} lines", entry.state, entry.file_name(), entry.lines);
+    }
+    for path in disk.paths() {
+        let bytes = disk.peek(&path);
+        println!("{} {}", path.display(), bytes.len());
+        match path.file_name().and_then(|name| Layout::segment_number(&name.to_string_lossy())) {
+            Some(number) => {
+                for frame in segment::read(&bytes, number, 0).frames {
+                    println!("    {:?} synced {}", frame.header, frame.synced);
+                }
+            }
+            None => pieces(&bytes).iter().for_each(|piece| println!("    {piece:?}")),
+        }
+    }
+}
+
 fn play(runs: &[Run]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -276,14 +302,17 @@ fn play(runs: &[Run]) {
                 spool.recovered().await;
                 check_end(&world, &handle);
             }
+            tell(&format!("run {number} {run:?}"), &disk, &handle);
             drop(spool);
             let mut chance = Chance(run.seed);
-            disk =
-                if run.crash_after.is_some() { disk.after_power_cut(&mut chance, run.percent) } else { disk };
+            let cut = run.crash_after.is_some();
+            disk = if cut { disk.after_power_cut(&mut chance, run.percent) } else { disk };
+            tell("after it", &disk, &handle);
         }
         let ledger = Arc::new(Ledger::default());
         let mut spool = open(&disk, &ledger, 7);
         spool.recovered().await;
+        tell("end", &disk, &spool.handle());
         check_end(&world, &spool.handle());
         let events = ledger.snapshot();
         assert!(events.balanced() && events.quarantined == 0, "{events:?}");

@@ -197,12 +197,10 @@ impl SimDisk {
         Self { state: Arc::new(Mutex::new(state)), fault: Arc::default(), capacity: self.capacity }
     }
 
-    /// Changes a file's bytes as a failing medium would.
-    pub fn damage(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
-        let mut state = self.state.lock();
-        let inode = state.names[path];
-        change(&mut state.inodes[inode].now);
-        state.inodes[inode].durable = state.inodes[inode].now.clone();
+    /// A file's bytes, whether the power is on or not.
+    pub fn peek(&self, path: &Path) -> Vec<u8> {
+        let state = self.state.lock();
+        state.inodes[state.names[path]].now.clone()
     }
 
     pub fn paths(&self) -> Vec<PathBuf> {

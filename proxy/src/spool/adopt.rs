@@ -1,0 +1,110 @@
+//! Takes over what another instance folder holds once its process is gone: recovered there, moved here under the same
+//! names, and shown to delivery.
+
+use std::{io, path::Path, sync::atomic::Ordering::Relaxed, time::Duration};
+
+use super::{
+    Shared,
+    backlog::Record,
+    disk::Disk,
+    files::{Layout, Tree},
+    instance,
+    metrics::Usage,
+    recovery::{self, Recovery},
+    store::{Store, missing_is_fine},
+};
+
+/// How often freed folders are looked for.
+const EVERY: Duration = Duration::from_secs(30);
+
+/// Looks for freed folders until the process ends. What the own folder holds comes first.
+pub fn watch(shared: &Shared, directory: &Path) {
+    while shared.born.lock().is_some() {
+        if shared.abandoned.wait(Duration::from_millis(50)) {
+            return;
+        }
+    }
+    loop {
+        look(shared, directory);
+        if shared.abandoned.wait(EVERY) {
+            return;
+        }
+    }
+}
+
+/// Adopts what is free, and counts what is not.
+pub(super) fn look(shared: &Shared, directory: &Path) {
+    let mut others = 0;
+    let folders = instance::existing(directory).unwrap_or_default();
+    for folder in folders.iter().filter(|folder| *folder != shared.store.layout.root()) {
+        match instance::try_claim(folder) {
+            Ok(Some(_claim)) => {
+                if let Err(error) = adopt(shared, folder) {
+                    shared.metrics().file_failures.inc();
+                    tracing::warn!(folder = %folder.display(), %error, "what another instance left cannot be taken over now; trying again");
+                    others += size(&*shared.store.disk, folder);
+                }
+            }
+            Ok(None) => others += size(&*shared.store.disk, folder),
+            Err(error) => {
+                tracing::warn!(folder = %folder.display(), %error, "another instance's folder cannot be looked at");
+            }
+        }
+    }
+    shared.usage().others.store(others, Relaxed);
+}
+
+fn adopt(shared: &Shared, folder: &Path) -> io::Result<()> {
+    let theirs = Store::new(
+        std::sync::Arc::clone(&shared.store.disk),
+        Layout::new(folder.to_owned()),
+        std::sync::Arc::clone(&shared.store.metrics),
+        std::sync::Arc::new(Usage::default()),
+    );
+    let segments = recovery::segments(&theirs)?;
+    let mut recovered = Recovery::new(shared, &theirs, segments.clone()).run()?;
+    for record in &recovered.records {
+        take_over(shared, &theirs, record)?;
+    }
+    let keys = || recovered.records.iter().map(|record| &record.entry.key);
+    shared.store.sync_folders(keys())?;
+    theirs.sync_folders(keys())?;
+    // Only their own log knows of batches finished on the way, and it goes.
+    recovered.done.clear();
+    // A crash in the middle of this may have brought some over before.
+    recovered.records.retain(|record| shared.backlog.get(record.entry.stamp).is_none());
+    shared.publish_recovered(recovered);
+    for number in segments {
+        missing_is_fine(theirs.disk.remove(&theirs.layout.segment(number)))?;
+        theirs.disk.sync_dir(&theirs.layout.log())?;
+    }
+    Ok(())
+}
+
+/// Metadata first: data without it would be taken for new.
+fn take_over(shared: &Shared, theirs: &Store, record: &Record) -> io::Result<()> {
+    let (ours, name) = (&shared.store, record.name());
+    ours.make_durable_folder(&ours.layout.folder(record.tree, &name.key))?;
+    let disk = &ours.disk;
+    if record.has_meta {
+        missing_is_fine(
+            disk.rename(&theirs.layout.meta(record.tree, &name), &ours.layout.meta(record.tree, &name)),
+        )?;
+    }
+    disk.rename(&theirs.layout.data(record.tree, &name), &ours.layout.data(record.tree, &name))
+}
+
+/// Bytes in a folder's log and trees.
+fn size(disk: &dyn Disk, folder: &Path) -> u64 {
+    let layout = Layout::new(folder.to_owned());
+    let parts = [layout.log(), layout.tree(Tree::Batches), layout.tree(Tree::Dlq)];
+    parts.iter().map(|part| size_below(disk, part)).sum()
+}
+
+fn size_below(disk: &dyn Disk, folder: &Path) -> u64 {
+    let listed = disk.list(folder).unwrap_or_default();
+    let bytes = listed
+        .iter()
+        .map(|entry| if entry.folder { size_below(disk, &folder.join(&entry.name)) } else { entry.len });
+    bytes.sum()
+}

@@ -1,0 +1,616 @@
+//! What fails, and what is kept.
+
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use super::{
+    life::copy_all,
+    rig::*,
+    sim_disk::{Call, Chance, SimDisk},
+};
+use crate::{
+    batch::Class,
+    config::Spooling,
+    spool::{
+        Failure, Parts, Reason, Refused, Spool, State, files::Layout, frame, segment, segment::SegmentHeader,
+        writer::now_ns,
+    },
+};
+
+const ACK: Class = Class::Acknowledged;
+
+fn failure(reason: Reason) -> Failure {
+    Failure { reason, status: None, message: "why".to_owned() }
+}
+
+async fn on(disk: &SimDisk, parts: Parts) -> Rig {
+    let ledger = Arc::clone(&parts.ledger);
+    let layout = Layout::new(PathBuf::from("/spool"));
+    let mut spool = Spool::open_on(parts, Arc::new(disk.clone()), layout, 7, None).unwrap();
+    spool.recovered().await;
+    Rig { handle: spool.handle(), spool, ledger }
+}
+
+fn sim_settings() -> Spooling {
+    settings(Path::new("/unused"))
+}
+
+/// A line that does not compress.
+fn noise(seed: u64, len: usize) -> String {
+    let mut chance = Chance(seed * 7919 + 1);
+    (0..len).map(|_| char::from(33 + chance.next(90) as u8)).chain(['\n']).collect()
+}
+
+fn the_segment(root: &Path) -> PathBuf {
+    let found = files(&root.join("log"));
+    assert_eq!(found.len(), 1, "{found:?}");
+    found[0].clone()
+}
+
+fn number_of(path: &Path) -> u32 {
+    Layout::segment_number(path.file_name().unwrap().to_str().unwrap()).unwrap()
+}
+
+/// A folder as a kill leaves it, with one open batch of three commits.
+async fn killed() -> (tempfile::TempDir, PathBuf) {
+    let live = tempfile::tempdir().unwrap();
+    let rig = Rig::open(settings(live.path())).await;
+    let web = stream("web", ACK, batching());
+    for text in ["one\n", "two\n", "three\n"] {
+        rig.commit(raw(&web, text)).await;
+    }
+    let copy = tempfile::tempdir().unwrap();
+    copy_all(&folder(live.path()), &folder(copy.path()));
+    drop(rig);
+    let segment = the_segment(&folder(copy.path()));
+    (copy, segment)
+}
+
+/// Places of frames of a kind in a segment.
+fn places(bytes: &[u8], number: u32, kind: frame::Kind) -> Vec<usize> {
+    let mut at = segment::PAGE;
+    let mut found = Vec::new();
+    while let Some(next) = bytes.get(at..).and_then(|rest| frame::decode(rest, number)) {
+        if next.header.kind == kind {
+            found.push(at);
+        }
+        at += frame::length(next.payload.len());
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_torn_tail_costs_what_was_not_acknowledged_only() {
+    let (dir, segment) = killed().await;
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let last = *places(&bytes, number_of(&segment), frame::Kind::Raw).last().unwrap();
+    bytes[last + frame::HEADER] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let rig = Rig::open(settings(dir.path())).await;
+    assert_eq!(rig.texts(), "one\ntwo\n");
+    assert_eq!(rig.balanced().quarantined, 0);
+}
+
+#[tokio::test]
+async fn a_flipped_bit_in_the_log_costs_that_frame_only() {
+    let (dir, segment) = killed().await;
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let second = places(&bytes, number_of(&segment), frame::Kind::Raw)[1];
+    bytes[second + frame::HEADER] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let rig = Rig::open(settings(dir.path())).await;
+    assert_eq!(rig.texts(), "one\nthree\n");
+    rig.balanced();
+}
+
+#[tokio::test]
+async fn a_closed_batch_that_lost_a_frame_is_set_aside_and_not_sent_short() {
+    let live = tempfile::tempdir().unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    let rig = Rig::open(settings(live.path())).await;
+    let web = stream("web", ACK, batching());
+    for text in ["one\n", "two\n", "three\n"] {
+        rig.commit(raw(&web, text)).await;
+    }
+    rig.close().await;
+    // A later frame, so that the damaged place is known to have been synced.
+    rig.handle.failed(rig.all()[0].stamp, failure(Reason::Server)).await.unwrap();
+    copy_all(&folder(live.path()), &folder(copy.path()));
+    let root = folder(copy.path());
+    let segment = the_segment(&root);
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let second = places(&bytes, number_of(&segment), frame::Kind::Raw)[1];
+    bytes[second + frame::HEADER] ^= 1;
+    std::fs::write(&segment, &bytes).unwrap();
+
+    // With the file nothing is lost.
+    let whole = tempfile::tempdir().unwrap();
+    copy_all(&root, &folder(whole.path()));
+    let rig = Rig::open(settings(whole.path())).await;
+    assert_eq!(rig.texts(), "one\ntwo\nthree\n");
+    drop(rig);
+
+    for file in files(&root.join("batches")) {
+        std::fs::remove_file(file).unwrap();
+    }
+    let rig = Rig::open(settings(copy.path())).await;
+    assert!(rig.all().is_empty());
+    assert_eq!(rig.balanced().quarantined, 3);
+    assert_eq!(files(&root.join("quarantine")).len(), 1);
+}
+
+#[tokio::test]
+async fn a_flipped_bit_in_a_batch_file_costs_that_member_only_and_never_shortens_a_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::open(settings(dir.path())).await;
+    let web = stream("web", ACK, batching());
+    for text in ["one\n", "two\n", "three\n"] {
+        rig.commit(member(&web, text)).await;
+    }
+    rig.close().await;
+    let old_name = rig.all()[0].file_name();
+    drop(rig);
+    // Read once and made durable: the log knows nothing of it any more.
+    drop(Rig::open(settings(dir.path())).await);
+    let file = files(&folder(dir.path()).join("batches")).remove(0);
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+
+    let rig = Rig::open(settings(dir.path())).await;
+    if rig.all()[0].file_name() == old_name {
+        // Headers are sound; delivery finds the damage.
+        rig.handle.quarantine(rig.all()[0].stamp, "CRC".to_owned()).await.unwrap();
+    }
+    rig.until("the rest lives on", |rig| rig.all().len() == 1 && rig.all()[0].file_name() != old_name).await;
+    assert_eq!(rig.texts(), "one\nthree\n");
+    let events = rig.balanced();
+    assert_eq!((events.queued, events.quarantined), (2, 1));
+    assert_eq!(files(&folder(dir.path()).join("quarantine")).len(), 1);
+    drop(rig);
+    let rig = Rig::open(settings(dir.path())).await;
+    assert_eq!((rig.all().len(), rig.texts().as_str()), (1, "one\nthree\n"));
+}
+
+#[tokio::test]
+async fn w16_foreign_files_stay_and_nothing_is_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::open(settings(dir.path())).await;
+    rig.commit(raw(&stream("web", ACK, batching()), "a\n")).await;
+    rig.close().await;
+    drop(rig);
+    let data = files(&folder(dir.path()).join("batches")).remove(0);
+    let beside = |name: &str| data.with_file_name(name);
+    std::fs::write(beside("notes.txt"), "x").unwrap();
+    std::fs::write(beside("acme--web--17--ndjson.gz"), "x").unwrap();
+    // The right name and somebody else's bytes.
+    std::fs::write(beside("acme--web--1767225600000000000--ndjson.gz"), "not gzip at all").unwrap();
+    // Another dataset's file in the wrong folder.
+    std::fs::write(beside("acme--other--1767225600000000001--ndjson.gz"), "x").unwrap();
+    std::fs::create_dir_all(folder(dir.path()).join("batches/lost+found/x")).unwrap();
+    std::fs::create_dir_all(dir.path().join("lost+found")).unwrap();
+
+    let parts = parts(settings(dir.path()));
+    let metrics = Arc::clone(&parts.metrics);
+    let rig = Rig::open_with(parts).await;
+    assert_eq!(rig.texts(), "a\n");
+    for name in ["notes.txt", "acme--web--17--ndjson.gz", "acme--other--1767225600000000001--ndjson.gz"] {
+        assert!(beside(name).exists(), "{name}");
+    }
+    let aside = files(&folder(dir.path()).join("quarantine"));
+    assert_eq!(aside.len(), 1);
+    assert_eq!(std::fs::read_to_string(&aside[0]).unwrap(), "not gzip at all");
+    let text = metrics.encode().unwrap();
+    assert!(text.contains("bytefreezer_proxy_spool_foreign_files 3"), "{text}");
+    assert!(text.contains("bytefreezer_proxy_spool_quarantined_total 1"), "{text}");
+}
+
+#[tokio::test]
+async fn w16_h62_metadata_that_cannot_be_written_is_missing_or_torn_costs_no_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::open(settings(dir.path())).await;
+    rig.commit(raw(&stream("web", ACK, batching()), "a\n")).await;
+    rig.close().await;
+    let stamp = rig.all()[0].stamp;
+    let stem = rig.all()[0].file_name().replace(".gz", ".meta");
+    // A folder where the metadata should be.
+    for tree in ["batches", "dlq"] {
+        std::fs::create_dir_all(folder(dir.path()).join(tree).join("acme/web").join(&stem).join("x"))
+            .unwrap();
+    }
+    rig.handle.failed(stamp, failure(Reason::Server)).await.unwrap();
+    assert_eq!(rig.handle.entry(stamp).unwrap().attempts, 1);
+    rig.handle.bury(stamp, failure(Reason::Rejected)).await.unwrap();
+    assert_eq!(rig.handle.entry(stamp).unwrap().state, State::Dlq);
+    assert_eq!(rig.text(stamp), "a\n");
+    drop(rig);
+
+    let rig = Rig::open(settings(dir.path())).await;
+    let entry = rig.handle.entry(stamp).unwrap();
+    assert_eq!(
+        (entry.state, entry.attempts),
+        (State::Dlq, 0),
+        "data without metadata is a DLQ entry all the same"
+    );
+    assert_eq!(rig.text(stamp), "a\n");
+    drop(rig);
+
+    let meta = folder(dir.path()).join("dlq/acme/web").join(&stem);
+    std::fs::remove_dir_all(&meta).unwrap();
+    std::fs::write(&meta, "{\"attempts\":3,").unwrap();
+    // And metadata without data.
+    let stray = meta.with_file_name("acme--web--1767225600000000000--ndjson.meta");
+    std::fs::write(&stray, "{\"attempts\":3}").unwrap();
+    let rig = Rig::open(settings(dir.path())).await;
+    assert_eq!(rig.all().len(), 1);
+    rig.handle.revive(stamp).await.unwrap();
+    assert_eq!(rig.text(stamp), "a\n");
+    assert!(!stray.exists());
+}
+
+#[tokio::test]
+async fn h13_a_clock_that_steps_back_brings_no_name_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = folder(dir.path()).join("log");
+    std::fs::create_dir_all(&log).unwrap();
+    let future = now_ns() + 3_600_000_000_000;
+    let header = SegmentHeader { number: 4, previous_synced: 0, created: future, reserved: future };
+    std::fs::write(log.join("0000000004.seg"), header.page()).unwrap();
+    let rig = Rig::open(settings(dir.path())).await;
+    rig.commit(raw(&stream("web", ACK, batching()), "a\n")).await;
+    rig.close().await;
+    assert!(rig.all()[0].stamp.0 > future);
+    drop(rig);
+    let rig = Rig::open(settings(dir.path())).await;
+    assert_eq!(rig.all().len(), 1, "a batch from the future is no stranger");
+    rig.commit(raw(&stream("web", ACK, batching()), "b\n")).await;
+    rig.close().await;
+    let all = rig.all();
+    assert!(all[1].stamp > all[0].stamp);
+}
+
+#[tokio::test]
+async fn l16_l19_the_spool_may_lie_below_a_folder_called_dlq_and_may_be_moved() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = dir.path().join("dlq/retry");
+    let mut limits = settings(&first);
+    limits.dlq_max_size_bytes = Some(0);
+    let rig = Rig::open(limits.clone()).await;
+    rig.commit(raw(&stream("web", ACK, batching()), "a\n")).await;
+    rig.close().await;
+    rig.handle.failed(rig.all()[0].stamp, failure(Reason::Server)).await.unwrap();
+    drop(rig);
+    let second = dir.path().join("moved");
+    std::fs::rename(&first, &second).unwrap();
+    limits.directory = second;
+    let rig = Rig::open(limits).await;
+    assert_eq!((rig.texts().as_str(), rig.all()[0].attempts), ("a\n", 1));
+}
+
+#[tokio::test]
+async fn a_sync_that_fails_once_costs_nothing() {
+    let disk = SimDisk::default();
+    let rig = on(&disk, parts(sim_settings())).await;
+    let web = stream("web", ACK, batching());
+    rig.commit(raw(&web, "a\n")).await;
+    let failed = Arc::new(AtomicBool::new(false));
+    let once = Arc::clone(&failed);
+    disk.set_fault(move |call, path| {
+        (call == Call::Sync && path.to_string_lossy().contains("/log/") && !once.swap(true, Relaxed))
+            .then_some(ErrorKind::Other)
+    });
+    rig.commit(raw(&web, "b\n")).await;
+    assert!(failed.load(Relaxed));
+    rig.commit(raw(&web, "c\n")).await;
+    disk.power_off();
+    drop(rig);
+    let disk = disk.after_power_cut(&mut Chance(1), 0);
+    let rig = on(&disk, parts(sim_settings())).await;
+    assert_eq!(rig.texts(), "a\nb\nc\n");
+}
+
+#[tokio::test]
+async fn nothing_is_acknowledged_while_the_log_cannot_be_written_and_intake_comes_back() {
+    for what in [Call::Sync, Call::Write] {
+        let disk = SimDisk::default();
+        let rig = on(&disk, parts(sim_settings())).await;
+        let web = stream("web", ACK, batching());
+        rig.commit(raw(&web, "a\n")).await;
+        disk.set_fault(move |call, path| {
+            let log = path.to_string_lossy().contains("/log");
+            (log && (call == what || call == Call::Create)).then_some(ErrorKind::Other)
+        });
+        rig.ledger.accept(1);
+        let refused = rig.handle.commit(vec![raw(&web, "b\n")]).await;
+        assert!(matches!(refused, Err(Refused::Unwritable(_))), "{what:?} {refused:?}");
+        rig.ledger.unaccept(1);
+        rig.balanced();
+        assert!(!rig.handle.has_room(ACK));
+        assert!(rig.handle.usage().unwritable.is_some());
+        assert!(rig.handle.commit(vec![raw(&web, "c\n")]).await.is_err());
+        disk.heal();
+        rig.until("the log is repaired", |rig| rig.handle.has_room(ACK)).await;
+        rig.commit(raw(&web, "d\n")).await;
+        disk.power_off();
+        drop(rig);
+        let disk = disk.after_power_cut(&mut Chance(1), 0);
+        let rig = on(&disk, parts(sim_settings())).await;
+        let text = rig.texts();
+        assert!(text.starts_with("a\n") && text.ends_with("d\n") && !text.contains('c'), "{what:?} {text:?}");
+    }
+}
+
+#[tokio::test]
+async fn w17_a_full_spool_is_bounded_refuses_and_keeps_what_was_acknowledged() {
+    let disk = SimDisk::with_capacity(8 << 20);
+    let mut limits = sim_settings();
+    limits.max_size_bytes = 64 << 20;
+    let rig = on(&disk, parts(limits)).await;
+    let mut small = batching();
+    small.max_bytes = 100_000;
+    let web = stream("web", ACK, small.clone());
+    let datagrams = stream("datagrams", Class::Unacknowledged, small.clone());
+    let quiet = stream("quiet", Class::Unacknowledged, small);
+    let mut acknowledged = 0_u64;
+    for n in 0..20 {
+        rig.commit(member(&web, &noise(n, 20_000))).await;
+        acknowledged += 1;
+    }
+    rig.submit(member(&quiet, &noise(99, 20_000)));
+    // A flood of what nobody was told is safe: it makes room among its own, the greatest dataset first.
+    let mut taken = 0;
+    for n in 0..600 {
+        rig.ledger.accept(1);
+        match rig.handle.submit_blocking(member(&datagrams, &noise(1000 + n, 20_000))) {
+            Ok(()) => taken += 1,
+            Err(refused) => {
+                assert_eq!(refused, Refused::Full);
+                rig.ledger.unaccept(1);
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+    rig.close().await;
+    assert!(disk.used() <= 8 << 20);
+    let events = rig.balanced();
+    assert!(taken > 100 && events.dlq > 0, "{taken} {events:?}");
+    let web_entries = rig.handle.entries(&key("web"), &[State::Queue], None, 1000);
+    assert_eq!(
+        web_entries.iter().map(|e| e.lines).sum::<u64>(),
+        acknowledged,
+        "a flood pushes nothing acknowledged out"
+    );
+    assert!(
+        rig.handle.entries(&key("quiet"), &[State::Queue], None, 10).len() == 1,
+        "the quiet dataset stays"
+    );
+    for entry in rig.handle.entries(&key("datagrams"), &[State::Dlq], None, 1000) {
+        assert_eq!(entry.failure.unwrap().reason, Reason::SpoolFull);
+    }
+    drop(rig);
+
+    // The same volume again: acknowledged data is taken up to the limit, then refused, and goes on after delivery.
+    let rig = on(&disk, parts(sim_settings())).await;
+    let mut refused = None;
+    for n in 0..600 {
+        rig.ledger.accept(1);
+        if let Err(error) = rig.handle.commit(vec![member(&web, &noise(5000 + n, 20_000))]).await {
+            rig.ledger.unaccept(1);
+            refused = Some(error);
+            break;
+        }
+    }
+    assert_eq!(refused, Some(Refused::Full));
+    assert!(!rig.handle.has_room(ACK) && !rig.handle.has_room(Class::Unacknowledged));
+    for entry in rig.handle.entries(&key("datagrams"), &ALL, None, 1000) {
+        rig.handle.delivered(entry.stamp).await.unwrap();
+    }
+    for entry in rig.handle.entries(&key("web"), &ALL, None, 3) {
+        rig.handle.delivered(entry.stamp).await.unwrap();
+    }
+    rig.until("room again", |rig| rig.handle.has_room(ACK)).await;
+    rig.commit(member(&web, &noise(9999, 20_000))).await;
+    rig.balanced();
+}
+
+#[tokio::test]
+async fn when_the_volume_is_full_the_dlq_gives_way_unacknowledged_first() {
+    let disk = SimDisk::default();
+    let rig = on(&disk, parts(sim_settings())).await;
+    let mut one = batching();
+    one.max_lines = 1;
+    let (web, datagrams) = (stream("web", ACK, one.clone()), stream("datagrams", Class::Unacknowledged, one));
+    rig.commit(raw(&web, "old\n")).await;
+    rig.submit(raw(&datagrams, "newer\n"));
+    rig.until("both closed", |rig| rig.all().len() == 2).await;
+    for entry in rig.all() {
+        rig.handle.bury(entry.stamp, failure(Reason::Rejected)).await.unwrap();
+    }
+    let full = Arc::new(AtomicU64::new(2));
+    let left = Arc::clone(&full);
+    disk.set_fault(move |call, path| {
+        (call == Call::Write
+            && path.to_string_lossy().contains("/batches/")
+            && left.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1)).is_ok())
+        .then_some(ErrorKind::StorageFull)
+    });
+    rig.commit(raw(&web, "now\n")).await;
+    rig.until("written after room was made", |rig| {
+        rig.handle.entries(&key("web"), &[State::Queue], None, 9).len() == 1
+    })
+    .await;
+    let events = rig.balanced();
+    assert_eq!(events.evicted + events.dlq, 2);
+    assert!(events.evicted >= 1);
+    assert!(
+        rig.handle.entries(&key("datagrams"), &ALL, None, 9).is_empty(),
+        "unacknowledged goes first, though newer"
+    );
+}
+
+#[tokio::test]
+async fn the_dlq_evicts_oldest_first_unacknowledged_before_acknowledged_and_counts_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut limits = settings(dir.path());
+    limits.dlq_max_size_bytes = Some(120);
+    let parts = parts(limits);
+    let metrics = Arc::clone(&parts.metrics);
+    let rig = Rig::open_with(parts).await;
+    let mut one = batching();
+    one.max_lines = 1;
+    let (web, datagrams) = (stream("web", ACK, one.clone()), stream("datagrams", Class::Unacknowledged, one));
+    for n in 0..3 {
+        rig.commit(raw(&web, &format!("w{n}\n"))).await;
+        rig.submit(raw(&datagrams, &format!("d{n}\n")));
+    }
+    rig.until("all closed", |rig| rig.all().len() == 6).await;
+    for entry in rig.all() {
+        rig.handle.bury(entry.stamp, failure(Reason::Rejected)).await.unwrap();
+    }
+    assert_eq!(rig.texts(), "w1\nw2\n");
+    assert_eq!(rig.balanced().evicted, 4);
+    let text = metrics.encode().unwrap();
+    assert!(text.contains(r#"spool_evicted_total{class="acknowledged",cause="limit"} 1"#), "{text}");
+    assert!(text.contains(r#"spool_evicted_total{class="unacknowledged",cause="limit"} 3"#), "{text}");
+}
+
+#[tokio::test]
+async fn batches_beyond_max_age_go_to_the_dlq() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut limits = settings(dir.path());
+    limits.max_age = Some(Duration::from_millis(1));
+    limits.cleanup_interval = Duration::from_millis(50);
+    let rig = Rig::open(limits).await;
+    rig.commit(raw(&stream("web", ACK, batching()), "a\n")).await;
+    rig.close().await;
+    rig.until("aged", |rig| rig.all()[0].state == State::Dlq).await;
+    assert_eq!(rig.all()[0].failure.as_ref().unwrap().reason, Reason::Age);
+}
+
+#[tokio::test]
+async fn the_log_stays_inside_its_bound_and_what_it_forgets_is_durable() {
+    let disk = SimDisk::default();
+    let mut limits = sim_settings();
+    limits.max_size_bytes = 32 << 20;
+    let rig = on(&disk, parts(limits.clone())).await;
+    let slow: Vec<_> = (0..20).map(|n| stream(&format!("slow{n}"), ACK, batching())).collect();
+    let fast = stream("fast", ACK, batching());
+    let mut most = 0;
+    for round in 0..1000_u64 {
+        if round % 20 == 0 {
+            for (n, slow) in slow.iter().enumerate() {
+                rig.commit(raw(slow, &format!("{round} {n}\n"))).await;
+            }
+        }
+        rig.commit(member(&fast, &noise(round, 20_000))).await;
+        most = most.max(rig.handle.usage().log_bytes);
+        // Delivered as fast as it closes.
+        for entry in rig.handle.entries(&key("fast"), &[State::Queue], None, 5) {
+            rig.handle.delivered(entry.stamp).await.unwrap();
+        }
+    }
+    assert!(most <= 3 * (4 << 20), "the log had {most} bytes; an eighth of the spool is {}", 4 << 20);
+    disk.power_off();
+    drop(rig);
+    let disk = disk.after_power_cut(&mut Chance(3), 50);
+    let rig = on(&disk, parts(limits)).await;
+    for n in 0..20 {
+        let entries = rig.handle.entries(&key(&format!("slow{n}")), &ALL, None, 10);
+        assert_eq!(entries.len(), 1);
+        assert_eq!(
+            rig.text(entries[0].stamp),
+            (0..50).map(|r| format!("{} {n}", r * 20)).collect::<Vec<_>>().join("\n") + "\n"
+        );
+    }
+    rig.balanced();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn w14_many_writers_and_a_reader_and_every_line_arrives_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut limits = settings(dir.path());
+    limits.max_size_bytes = 1 << 30;
+    let rig = Arc::new(Rig::open(limits).await);
+    let mut cut = batching();
+    cut.max_lines = 50;
+    let streams: Vec<_> = (0..4).map(|n| stream(&format!("d{n}"), ACK, cut.clone())).collect();
+    let writers: Vec<_> = (0..16_u32)
+        .map(|writer| {
+            let (rig, stream) = (Arc::clone(&rig), Arc::clone(&streams[writer as usize % 4]));
+            tokio::spawn(async move {
+                for n in 0..200 {
+                    rig.commit(raw(&stream, &format!("{writer}.{n}\n"))).await;
+                }
+            })
+        })
+        .collect();
+    let done = Arc::new(AtomicBool::new(false));
+    let reader = {
+        let (rig, done) = (Arc::clone(&rig), Arc::clone(&done));
+        tokio::spawn(async move {
+            let mut lines = Vec::new();
+            loop {
+                let last = done.load(Relaxed);
+                for entry in rig.all() {
+                    let text = rig.text(entry.stamp);
+                    assert_eq!(text.lines().count() as u64, entry.lines, "no partial file is ever seen");
+                    lines.extend(text.lines().map(str::to_owned));
+                    rig.handle.delivered(entry.stamp).await.unwrap();
+                }
+                if last {
+                    return lines;
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+    };
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    rig.close().await;
+    done.store(true, Relaxed);
+    let mut lines = reader.await.unwrap();
+    lines.sort();
+    let mut sent: Vec<_> = (0..16).flat_map(|w| (0..200).map(move |n| format!("{w}.{n}"))).collect();
+    sent.sort();
+    assert_eq!(lines, sent);
+    assert_eq!(rig.balanced().delivered, 3200);
+}
+
+#[tokio::test]
+async fn a_second_process_takes_over_what_the_first_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Rig::open(settings(dir.path())).await;
+    let web = stream("web", ACK, batching());
+    first.commit(raw(&web, "open\n")).await;
+    let mut one = batching();
+    one.max_lines = 1;
+    first.commit(raw(&stream("other", ACK, one), "buried\n")).await;
+    first.until("closed", |rig| rig.all().len() == 1).await;
+    first.handle.bury(first.all()[0].stamp, failure(Reason::Rejected)).await.unwrap();
+    let name = first.all()[0].file_name();
+
+    let second = Rig::open(settings(dir.path())).await;
+    second.commit(raw(&web, "mine\n")).await;
+    assert!(second.all().is_empty());
+    drop(first);
+    crate::spool::adopt::look(second.spool.shared_for_tests(), dir.path());
+    assert_eq!(second.texts(), "open\nburied\n");
+    let buried = second.all().into_iter().find(|entry| entry.state == State::Dlq).unwrap();
+    assert_eq!((buried.file_name(), buried.failure.unwrap().reason), (name, Reason::Rejected));
+    let events = second.balanced();
+    assert_eq!((events.imported, events.open), (2, 1));
+    let left = files(&dir.path().join(".instance-0"));
+    assert!(left.iter().all(|path| path.extension().is_none()), "{left:?}");
+    drop(second);
+    let rig = Rig::open(settings(dir.path())).await;
+    rig.until("all three", |rig| rig.all().len() == 3).await;
+}
