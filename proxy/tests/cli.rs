@@ -75,7 +75,11 @@ fn the_old_switches_check_as_well_and_the_file_may_come_from_a_variable() {
     ] {
         let outcome = run(&arguments, &[]);
         assert_eq!(outcome.code, Some(0), "{arguments:?}: {}", outcome.err);
-        assert!(outcome.out.ends_with("configuration is valid (errors: 0, warnings: 0)\n"), "{}", outcome.out);
+        assert!(
+            outcome.out.ends_with("configuration is valid (errors: 0, warnings: 0)\n"),
+            "{}",
+            outcome.out
+        );
     }
     let joined = format!("-config={file}");
     assert_eq!(run(&[&joined, "--dry-run"], &[]).code, Some(0));

@@ -426,7 +426,6 @@ impl Writer {
         // make room.
         self.shared.usage().log.store(bytes + self.shared.old_log_bytes(), Relaxed);
         self.shared.metrics().log_bytes.set((bytes + self.shared.old_log_bytes()) as i64);
-        self.shared.usage().log.store(bytes + self.shared.old_log_bytes(), Relaxed);
         if self.checkpointer.busy() || self.log.broken() {
             return;
         }
