@@ -8,26 +8,57 @@ const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
 /// Length of the run at the start of `text` that stands in a JSON string as it is: no control character, quote or
-/// backslash, and with `ASCII` no byte of 0x80 and above. Eight bytes at a time.
+/// backslash, and with `ASCII` no byte of 0x80 and above. Blocks without such a byte first, eight bytes at a time then.
 pub(super) fn plain_run<const ASCII: bool>(text: &[u8]) -> usize {
     let mut run = 0;
     let mut rest = text;
-    while let Some((word, after)) = rest.split_first_chunk::<8>() {
-        let word = u64::from_le_bytes(*word);
-        // A borrow can only flag bytes above the first real hit, so the lowest flag is exact.
-        let mut hits = (word.wrapping_sub(ONES * 0x20) & !word) | equal(word, b'"') | equal(word, b'\\');
-        if ASCII {
-            hits |= word;
+    while let Some((block, after)) = rest.split_first_chunk::<32>() {
+        if !is_plain_block::<ASCII>(block) {
+            break;
         }
-        hits &= HIGHS;
+        run += 32;
+        rest = after;
+    }
+    while let Some((word, after)) = rest.split_first_chunk::<8>() {
+        let hits = special_bytes::<ASCII>(*word);
         if hits != 0 {
             return run + hits.trailing_zeros() as usize / 8;
         }
         run += 8;
         rest = after;
     }
-    let special = |byte: &u8| *byte < 0x20 || matches!(byte, b'"' | b'\\') || (ASCII && *byte >= 0x80);
-    run + rest.iter().position(special).unwrap_or(rest.len())
+    // The last bytes: as the end of the last eight, of which the others are known to be plain, or filled up.
+    let (word, start) = match text.last_chunk::<8>() {
+        Some(word) => (*word, text.len() - 8),
+        None => {
+            let mut word = [b' '; 8];
+            word.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+            (word, run)
+        }
+    };
+    match special_bytes::<ASCII>(word) {
+        0 => text.len(),
+        hits => start + hits.trailing_zeros() as usize / 8,
+    }
+}
+
+/// Flags the bytes that end a run, each in its highest bit; bytes above the lowest may be flagged wrongly.
+fn special_bytes<const ASCII: bool>(word: [u8; 8]) -> u64 {
+    let word = u64::from_le_bytes(word);
+    // A borrow can only flag bytes above the first real hit, so the lowest flag is exact.
+    let hits = (word.wrapping_sub(ONES * 0x20) & !word) | equal(word, b'"') | equal(word, b'\\');
+    (if ASCII { hits | word } else { hits }) & HIGHS
+}
+
+/// Without a branch per byte, so that the compiler uses vector instructions.
+fn is_plain_block<const ASCII: bool>(block: &[u8; 32]) -> bool {
+    let special = |byte: u8| {
+        u8::from(byte < 0x20)
+            | u8::from(byte == b'"')
+            | u8::from(byte == b'\\')
+            | u8::from(ASCII && byte >= 0x80)
+    };
+    block.iter().fold(0, |any, byte| any | special(*byte)) == 0
 }
 
 /// Flags the bytes of `word` that are `byte` in their highest bit.
@@ -77,7 +108,13 @@ pub fn push_ip(address: IpAddr, out: &mut Vec<u8>) {
                 if index > 0 {
                     out.push(b'.');
                 }
-                out.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
+                if octet >= 100 {
+                    out.push(b'0' + octet / 100);
+                }
+                if octet >= 10 {
+                    out.push(b'0' + octet / 10 % 10);
+                }
+                out.push(b'0' + octet % 10);
             }
         }
         // Writing to a Vec cannot fail.

@@ -7,6 +7,8 @@ use jiff::{Timestamp, tz::TimeZone};
 pub struct ReceiveTime {
     unix_ns: u64,
     text: String,
+    digits: String,
+    date: (i16, i8),
 }
 
 /// Length of `2026-01-01T00:00:00`.
@@ -27,7 +29,7 @@ impl ReceiveTime {
             civil.second(),
             civil.subsec_nanosecond()
         );
-        Self { unix_ns, text }
+        Self { unix_ns, text, digits: unix_ns.to_string(), date: (civil.year(), civil.month()) }
     }
 
     /// The clock now.
@@ -44,6 +46,22 @@ impl ReceiveTime {
     /// Milliseconds since the Unix epoch: `BfTs`.
     pub fn unix_ms(&self) -> u64 {
         self.unix_ns / 1_000_000
+    }
+
+    /// [`Self::unix_ns`] in decimal digits.
+    pub fn unix_ns_digits(&self) -> &str {
+        &self.digits
+    }
+
+    /// [`Self::unix_ms`] in decimal digits.
+    pub fn unix_ms_digits(&self) -> &str {
+        let milliseconds = self.digits.len().checked_sub(6).and_then(|end| self.digits.get(..end));
+        milliseconds.filter(|digits| !digits.is_empty()).unwrap_or("0")
+    }
+
+    /// Year and month in UTC.
+    pub fn year_and_month(&self) -> (i16, i8) {
+        self.date
     }
 
     /// RFC 3339, UTC, nine fractional digits: `2026-01-01T00:00:00.000000001Z`.
@@ -67,5 +85,11 @@ mod tests {
         assert_eq!(time.nanos(), "2026-01-01T00:00:00.123456789Z");
         assert_eq!(time.seconds(), "2026-01-01T00:00:00");
         assert_eq!(time.unix_ms(), 1_767_225_600_123);
+        assert_eq!(time.year_and_month(), (2026, 1));
+        for ns in [0, 999_999, 1_000_000, 1_767_225_600_123_456_789] {
+            let time = ReceiveTime::new(ns);
+            assert_eq!(time.unix_ns_digits(), time.unix_ns().to_string());
+            assert_eq!(time.unix_ms_digits(), time.unix_ms().to_string());
+        }
     }
 }

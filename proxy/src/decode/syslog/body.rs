@@ -2,7 +2,7 @@
 //! (`date=2024-03-01 time=18:46:11 tz="+0100"`), Sophos (the same with `timezone="CET"`), SonicWall
 //! (`time="2024-03-01 18:46:11 UTC"`), Sophos XGS (`timestamp="2024-03-01T18:46:11+0100"`).
 
-use memchr::memmem;
+use memchr::memchr_iter;
 
 use super::{
     scan::Scan,
@@ -12,34 +12,55 @@ use super::{
 /// The keys stand at the start.
 const WINDOW: usize = 1024;
 
+/// What stands after the keys that say a time; longer than the values.
+#[derive(Default)]
+struct Found<'a> {
+    date: Option<&'a [u8]>,
+    time: Option<&'a [u8]>,
+    zone: Option<&'a [u8]>,
+    timestamp: Option<&'a [u8]>,
+}
+
 /// The time a body says.
 pub(super) fn when(text: &[u8]) -> When<'_> {
-    let window = text.get(..WINDOW).unwrap_or(text);
-    let Some(time) = value(window, b"time=") else {
-        let stamp = value(window, b"timestamp=").and_then(stamp::parse);
+    let found = find(text.get(..WINDOW).unwrap_or(text));
+    let Some(time) = found.time else {
+        let stamp = found.timestamp.and_then(stamp::parse);
         return stamp.map_or(When::Unknown, |(when, _)| when);
     };
     if let Some((when, _)) = stamp::parse(time) {
         return when;
     }
-    let when = value(window, b"date=").and_then(|date| join(date, time));
+    let when = found.date.and_then(|date| join(date, time));
     let Some(mut civil) = when else { return When::Unknown };
-    if let Some(zone) = value(window, b"tz=").or_else(|| value(window, b"timezone=")) {
+    if let Some(zone) = found.zone {
         civil.place = place(zone);
     }
     When::Civil(civil)
 }
 
-/// What stands after `key` at the start of a pair; longer than the value.
-fn value<'a>(text: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
-    memmem::find_iter(text, key)
-        .find(|at| {
-            at.checked_sub(1)
-                .and_then(|before| text.get(before))
-                .is_none_or(|byte| matches!(byte, b' ' | b',' | b';' | b'\t' | b'<' | b'>'))
-        })
-        .and_then(|at| text.get(at + key.len()..))
-        .map(|value| value.strip_prefix(b"\"").unwrap_or(value))
+/// The first of each key.
+fn find(text: &[u8]) -> Found<'_> {
+    let mut found = Found::default();
+    for at in memchr_iter(b'=', text) {
+        let (before, value) = text.split_at(at);
+        let place = match () {
+            () if is_key(before, b"date") => &mut found.date,
+            () if is_key(before, b"time") => &mut found.time,
+            () if is_key(before, b"tz") || is_key(before, b"timezone") => &mut found.zone,
+            () if is_key(before, b"timestamp") => &mut found.timestamp,
+            () => continue,
+        };
+        let value = value.get(1..).unwrap_or_default();
+        place.get_or_insert(value.strip_prefix(b"\"").unwrap_or(value));
+    }
+    found
+}
+
+/// Whether a text ends with a key that starts a pair.
+fn is_key(text: &[u8], key: &[u8]) -> bool {
+    text.strip_suffix(key)
+        .is_some_and(|before| matches!(before, [] | [.., b' ' | b',' | b';' | b'\t' | b'<' | b'>']))
 }
 
 fn join<'a>(date: &'a [u8], time: &'a [u8]) -> Option<Civil<'a>> {

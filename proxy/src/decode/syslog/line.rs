@@ -1,10 +1,10 @@
 //! Writing the members of one line.
 
-use std::{io::Write, net::IpAddr};
+use std::net::IpAddr;
 
 use super::{
     super::ReceiveTime,
-    super::json::push_escaped,
+    super::json::{push_escaped, push_ip},
     Shape,
     fields::Fields,
     priority::{FACILITIES, SEVERITIES},
@@ -27,7 +27,7 @@ pub(super) fn push(
 ) {
     out.reserve(fields.message.len() + raw.map_or(0, <[u8]>::len) + OVERHEAD);
     out.extend_from_slice(b"{\"source_ip\":\"");
-    push_address(source, out);
+    push_ip(source, out);
     out.extend_from_slice(b"\",\"timestamp\":\"");
     out.extend_from_slice(now.seconds().as_bytes());
     out.extend_from_slice(match fields.shape {
@@ -45,7 +45,7 @@ pub(super) fn push(
     member(b",\"msg_id\":\"", fields.msg_id, out);
     if let Some(sequence) = fields.sequence {
         out.extend_from_slice(b",\"sequence\":");
-        push_number(sequence, out);
+        out.extend_from_slice(itoa::Buffer::new().format(sequence).as_bytes());
     }
     member(b",\"origin\":\"", fields.origin, out);
     member(b",\"relay\":\"", fields.relay, out);
@@ -59,9 +59,9 @@ pub(super) fn push(
     member(b",\"message\":\"", Some(fields.message), out);
     member(b",\"raw\":\"", raw, out);
     out.extend_from_slice(b",\"received_ns\":");
-    push_number(now.unix_ns(), out);
+    out.extend_from_slice(now.unix_ns_digits().as_bytes());
     out.extend_from_slice(b",\"BfTs\":");
-    push_number(now.unix_ms(), out);
+    out.extend_from_slice(now.unix_ms_digits().as_bytes());
     out.extend_from_slice(b"}\n");
 }
 
@@ -85,25 +85,6 @@ fn push_priority(fields: &Fields<'_>, out: &mut Vec<u8>) {
     }
     if let Some(text) = fields.severity.and_then(|severity| SEVERITIES.get(usize::from(severity))) {
         out.extend_from_slice(text.as_bytes());
-    }
-}
-
-fn push_number(number: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-}
-
-fn push_address(source: IpAddr, out: &mut Vec<u8>) {
-    match source {
-        IpAddr::V4(v4) => {
-            let [a, b, c, d] = v4.octets();
-            push_number(u64::from(a), out);
-            for octet in [b, c, d] {
-                out.push(b'.');
-                push_number(u64::from(octet), out);
-            }
-        }
-        // Writing to a vector cannot fail.
-        IpAddr::V6(v6) => drop(write!(out, "{v6}")),
     }
 }
 

@@ -45,7 +45,9 @@ fn layer<'a>(text: &'a [u8], fields: &mut Fields<'a>, layers: u8) -> bool {
         }
         return found;
     }
-    fields.when = body::when(text);
+    if fields.priority.is_some() {
+        fields.when = body::when(text);
+    }
     without_stamp(text, fields)
 }
 
@@ -119,8 +121,14 @@ fn after_prefix<'a>(rest: &'a [u8], fields: &mut Fields<'a>, layers: u8) {
 /// `HOST: %...`, `HOST : %...`, `HOST %...`.
 fn host_before_mnemonic(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let (word, rest) = split_word(text)?;
-    let mut scan = Scan::new(rest);
-    scan.spaces();
+    mnemonic_after(word, rest)
+}
+
+fn mnemonic_after<'a>(word: &'a [u8], rest: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let mut scan = Scan::new(skip_spaces(rest));
+    if !matches!(scan.peek(), Some(b'%' | b':')) {
+        return None;
+    }
     let host = word.strip_suffix(b":").unwrap_or(word);
     scan.eat(b':');
     scan.spaces();
@@ -128,21 +136,23 @@ fn host_before_mnemonic(text: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 fn host_and_tag<'a>(text: &'a [u8], fields: &mut Fields<'a>, layers: u8) {
-    if let Some((host, rest)) = host_before_mnemonic(text).or_else(|| forwarded(text)) {
-        fields.hostname = Some(host);
-        return content(rest, fields, layers);
-    }
-    match split_word(text) {
-        Some((host, rest)) if is_hostname(host) && !is_no_host(text) => {
-            fields.hostname = Some(host);
-            content(skip_spaces(rest), fields, layers);
-        }
+    let Some((word, rest)) = split_word(text) else {
         // Nothing but a host name: the RFC has it before the text.
-        None if is_hostname(text) && fields.hostname.is_none() => {
+        if is_hostname(text) && fields.hostname.is_none() {
             fields.hostname = Some(text);
             fields.message = b"";
+            return;
         }
-        _ => content(text, fields, 0),
+        return content(text, fields, 0);
+    };
+    if let Some((host, rest)) = mnemonic_after(word, rest).or_else(|| forwarded(text)) {
+        fields.hostname = Some(host);
+        content(rest, fields, layers);
+    } else if is_hostname(word) && !is_no_host(text) {
+        fields.hostname = Some(word);
+        content(skip_spaces(rest), fields, layers);
+    } else {
+        content(text, fields, 0);
     }
 }
 
@@ -159,7 +169,8 @@ fn forwarded(text: &[u8]) -> Option<(&[u8], &[u8])> {
 fn is_hostname(word: &[u8]) -> bool {
     let legal = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     if word.iter().all(legal) {
-        return word.iter().any(u8::is_ascii_alphanumeric);
+        return word.first().is_some_and(u8::is_ascii_alphanumeric)
+            || word.iter().any(u8::is_ascii_alphanumeric);
     }
     is_address(word) || is_unusual_host(word)
 }

@@ -105,12 +105,14 @@ struct Seen([u64; 4]);
 impl Seen {
     /// Whether the name may have been there already.
     fn add(&mut self, name: &[u8]) -> bool {
-        let hash = name
-            .iter()
-            .fold(0xcbf2_9ce4_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
-        let hash = hash ^ (hash >> 15);
+        let end = |bytes: Option<&[u8; 4]>| bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes));
+        let short = name.iter().take(3).fold(0, |hash, byte| hash << 8 | u32::from(*byte));
+        let hash = (end(name.first_chunk()) ^ end(name.last_chunk()).rotate_left(11) ^ short)
+            .wrapping_add(name.len() as u32)
+            .wrapping_mul(0x9e37_79b1);
+        let hash = hash >> 24;
         let bit = 1 << (hash & 63);
-        let Some(word) = self.0.get_mut((hash >> 6 & 3) as usize) else { return true };
+        let Some(word) = self.0.get_mut((hash >> 6) as usize) else { return true };
         let there = *word & bit != 0;
         *word |= bit;
         there

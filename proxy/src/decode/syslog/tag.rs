@@ -32,7 +32,7 @@ pub(super) fn split(text: &[u8]) -> Option<Tag<'_>> {
     match text.first()? {
         b'%' => device::mnemonic(text).or_else(|| device::comware(text)).or_else(|| program(text)),
         first if first.is_ascii_alphanumeric() || !first.is_ascii() => {
-            device::category(text).or_else(|| program(text))
+            program(text).or_else(|| device::category(text))
         }
         b'/' | b'_' | b'-' | b'*' | b'.' | b'\\' => program(text),
         _ => None,

@@ -179,10 +179,8 @@ fn from_unix(seconds: i64, fraction: &[u8]) -> EventTime<'_> {
 
 /// The year that puts a day nearest to the moment of reception.
 fn nearest_year(month: u8, day: u8, now: &ReceiveTime) -> Option<i32> {
-    let mut text = Scan::new(now.seconds().as_bytes());
-    let this_year = text.number(4, 4)? as i32;
-    text.eat(b'-');
-    let this_month = text.number(2, 2)? as u8;
+    let (this_year, this_month) = now.year_and_month();
+    let (this_year, this_month) = (i32::from(this_year), this_month.unsigned_abs());
     if this_month.abs_diff(month) <= 5 && day <= days_in_month(this_year, month) {
         return Some(this_year);
     }
