@@ -129,6 +129,7 @@ impl<'a> Recovery<'a> {
         self.replay(&mut rebuilds)?;
         self.finish(rebuilds)?;
         self.splits()?;
+        failpoint!("recovery.synced");
         // Files that were removed, now or by an earlier run, must not come back once their frames are gone.
         for folder in &self.folders {
             self.store.disk.sync_dir(folder)?;

@@ -1,7 +1,9 @@
 //! Tests of the spool as a whole.
 
+mod crash;
 mod faults;
 mod life;
+mod load;
 mod model;
 mod rig;
 mod sim_disk;

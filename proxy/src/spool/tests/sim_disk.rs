@@ -58,6 +58,14 @@ impl Naming {
         }
     }
 
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        let (first, second) = match self {
+            Self::Set(path, _) | Self::Unset(path) => (path, None),
+            Self::Rename(from, to, _) => (from, Some(to)),
+        };
+        std::iter::once(first.as_path()).chain(second.map(PathBuf::as_path))
+    }
+
     fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
         match self {
             Self::Set(path, inode) => drop(names.insert(path.clone(), *inode)),
@@ -383,10 +391,18 @@ impl Disk for SimDisk {
         let mut state = self.call(Call::SyncDir, dir)?;
         find(&state, dir)?;
         let state = &mut *state;
-        let (now, later): (Vec<_>, Vec<_>) =
-            state.pending_names.drain(..).partition(|naming| naming.concerns(dir));
-        for naming in now {
-            naming.apply(&mut state.durable_names);
+        // A rename takes what was done before with both its names along.
+        let mut taken = vec![false; state.pending_names.len()];
+        let mut names: Vec<PathBuf> = Vec::new();
+        for (index, naming) in state.pending_names.iter().enumerate().rev() {
+            if naming.concerns(dir) || naming.paths().any(|path| names.iter().any(|name| name == path)) {
+                taken[index] = true;
+                names.extend(naming.paths().map(Path::to_owned));
+            }
+        }
+        let mut later = Vec::new();
+        for (naming, taken) in std::mem::take(&mut state.pending_names).into_iter().zip(taken) {
+            if taken { naming.apply(&mut state.durable_names) } else { later.push(naming) }
         }
         state.pending_names = later;
         Ok(())
