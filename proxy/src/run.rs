@@ -219,7 +219,7 @@ fn open_spool(
         memory: memory.clone(),
         ledger: Arc::clone(ledger),
         metrics: Arc::clone(metrics),
-        level: Arc::new(move || level.now()),
+        level: Arc::new(move |batching| batching.map_or_else(|| level.now(), |batching| level.of(batching))),
         max_payload: config.receiver.max_payload_size,
     };
     Ok(Spool::open(parts)?)

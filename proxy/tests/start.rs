@@ -37,7 +37,7 @@ async fn leave_a_backlog(config: &Config) {
         memory: MemoryBudget::new(64 << 20),
         ledger: Arc::default(),
         metrics: Arc::default(),
-        level: Arc::new(|| 1),
+        level: Arc::new(|_| 1),
         max_payload: 1 << 20,
     })
     .unwrap();

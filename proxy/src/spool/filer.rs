@@ -20,13 +20,13 @@ use super::{
     metrics::Usage,
     open_batch::{Building, Tail},
 };
-use crate::batch::Reservation;
+use crate::batch::{Reservation, Stream};
 
 /// One thing to do.
 #[derive(Debug)]
 pub enum Job {
     /// Compress and append.
-    Tail(Arc<Building>, Tail),
+    Tail(Arc<Building>, Tail, Arc<Stream>),
     /// Append.
     Member(Arc<Building>, Vec<u8>, Reservation),
     /// The batch is closed, synced in the log, and all its bytes were handed over: show it to delivery.
@@ -110,7 +110,7 @@ impl Lane {
     fn run(&mut self, jobs: &Receiver<Job>) {
         for job in jobs {
             match job {
-                Job::Tail(file, tail) => self.tail(&file, &tail),
+                Job::Tail(file, tail, stream) => self.tail(&file, &tail, &stream),
                 Job::Member(file, bytes, memory) => {
                     self.append(&file, &bytes);
                     Usage::take(&self.shared.usage().incoming, bytes.len() as u64);
@@ -125,8 +125,8 @@ impl Lane {
         }
     }
 
-    fn tail(&mut self, file: &Building, tail: &Tail) {
-        let level = self.shared.level();
+    fn tail(&mut self, file: &Building, tail: &Tail, stream: &Stream) {
+        let level = self.shared.level(Some(&stream.batching));
         let member = self.compressor.member(&tail.raw, tail.lines, file.key.class, tail.first_ns, level);
         self.append(file, &member);
         file.under_way.fetch_sub(tail.raw.len() as u64, Relaxed);

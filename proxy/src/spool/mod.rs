@@ -48,7 +48,7 @@ use shared::Shared;
 
 use crate::{
     batch::{Class, MemoryBudget},
-    config::Spooling,
+    config::{Batching, Spooling},
     ids::{DatasetKey, Hint},
     ledger::Ledger,
     metrics::Metrics,
@@ -208,8 +208,8 @@ pub struct UsageNow {
     pub unwritable: Option<String>,
 }
 
-/// Where the compression level comes from.
-pub type LevelNow = Arc<dyn Fn() -> u32 + Send + Sync>;
+/// The compression level now under the settings of a stream, or under the general ones where they are not known.
+pub type LevelNow = Arc<dyn Fn(Option<&Batching>) -> u32 + Send + Sync>;
 
 /// What a spool needs of the rest of the process.
 #[derive(Clone)]

@@ -109,6 +109,11 @@ impl OpenBatch {
             || self.bytes() >= limits.max_bytes.min(max_payload)
     }
 
+    /// Whose lines, with the present limits.
+    pub fn stream(&self) -> Arc<Stream> {
+        Arc::clone(&self.stream)
+    }
+
     /// Raw bytes at which the tail becomes a member.
     pub fn tail_limit(&self) -> usize {
         tail_limit(&self.stream.batching)

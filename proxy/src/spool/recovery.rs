@@ -490,7 +490,7 @@ impl<'a> Recovery<'a> {
         if batch.tail.is_empty() {
             return Ok(());
         }
-        let level = self.shared.level();
+        let level = self.shared.level(None);
         let member = compressor.member(&batch.tail, batch.tail_lines, batch.key.class, batch.first_ns, level);
         batch.tail = Vec::new();
         batch.tail_lines = 0;
@@ -578,7 +578,7 @@ impl<'a> Recovery<'a> {
                 || self.logged.get(&rescued).is_some_and(|batch| batch.done));
         }
         let bytes = self.store.read(original.tree, &original.name())?;
-        let level = self.shared.level();
+        let level = self.shared.level(None);
         let Ok(halves) = split::halves(&bytes, cut.lines, original.entry.class, level, &mut self.compressor)
         else {
             return Ok(false);

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     batch::{Class, Reservation},
-    config::Spooling,
+    config::{Batching, Spooling},
     ledger::{Ledger, Place},
 };
 
@@ -82,9 +82,9 @@ impl fmt::Debug for Shared {
 }
 
 impl Shared {
-    /// Compression level now.
-    pub fn level(&self) -> u32 {
-        (self.level_now)()
+    /// Compression level now; see [`LevelNow`].
+    pub fn level(&self, batching: Option<&Batching>) -> u32 {
+        (self.level_now)(batching)
     }
 
     /// Metrics.

@@ -255,7 +255,7 @@ impl Worker {
         let bytes = store.read(record.tree, &record.name())?;
         let Some(lines) = split::middle(&bytes)? else { return Ok(None) };
         let cut = self.name_halves(stamp, lines)?;
-        let level = self.shared.level();
+        let level = self.shared.level(None);
         let halves = split::halves(&bytes, lines, record.entry.class, level, &mut self.compressor)?;
         let records: Vec<Record> = halves
             .iter()

@@ -493,7 +493,7 @@ fn hand_tail_over(filer: &Filer, batch: &mut OpenBatch) -> usize {
     if len > 0 {
         let tail = std::mem::take(&mut batch.tail);
         batch.file.under_way.fetch_add(len as u64, Relaxed);
-        filer.send(batch.stamp(), Job::Tail(Arc::clone(&batch.file), tail));
+        filer.send(batch.stamp(), Job::Tail(Arc::clone(&batch.file), tail, batch.stream()));
     }
     len
 }

@@ -53,7 +53,7 @@ impl Rig {
             memory: memory.clone(),
             ledger: Arc::clone(&ledger),
             metrics: Arc::clone(&metrics),
-            level: Arc::new(|| 1),
+            level: Arc::new(|_| 1),
             max_payload: 10 << 20,
         })
         .unwrap();

@@ -164,7 +164,7 @@ impl World {
             memory: MemoryBudget::new(config.limits.memory_bytes),
             ledger: ledger.clone(),
             metrics: metrics.clone(),
-            level: Arc::new(|| 6),
+            level: Arc::new(|_| 6),
             max_payload: config.receiver.max_payload_size,
         })
         .unwrap();

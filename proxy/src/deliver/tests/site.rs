@@ -96,7 +96,7 @@ impl Plan {
             memory: MemoryBudget::new(64 << 20),
             ledger: Arc::clone(&ledger),
             metrics: Arc::clone(&metrics),
-            level: Arc::new(|| 1),
+            level: Arc::new(|_| 1),
             max_payload: 10 << 20,
         })
         .unwrap();

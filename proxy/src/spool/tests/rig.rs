@@ -39,7 +39,7 @@ pub fn parts(settings: Spooling) -> Parts {
         memory: MemoryBudget::new(16 << 20),
         ledger: Arc::new(Ledger::default()),
         metrics: Arc::new(Metrics::default()),
-        level: Arc::new(|| 6),
+        level: Arc::new(|_| 6),
         max_payload: 10 << 20,
     }
 }

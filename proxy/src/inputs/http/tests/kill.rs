@@ -31,7 +31,7 @@ fn parts(folder: &Path) -> (config::Config, Parts) {
         memory: MemoryBudget::new(config.limits.memory_bytes),
         ledger: Arc::default(),
         metrics: Arc::default(),
-        level: Arc::new(|| 1),
+        level: Arc::new(|_| 1),
         max_payload: config.receiver.max_payload_size,
     };
     (config, parts)
