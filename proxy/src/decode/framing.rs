@@ -17,6 +17,8 @@ use super::text::char_boundary;
 
 /// Most digits of a count.
 const MAX_DIGITS: usize = 9;
+/// Bytes at the end of a buffer that may be the beginning of a count, with the one before it: `x123456789 <`.
+const PARTIAL_COUNT: usize = MAX_DIGITS + 3;
 
 /// What to do with the buffer.
 #[derive(Debug, PartialEq, Eq)]
@@ -112,9 +114,7 @@ impl Framer {
             return Step::Skip { consumed };
         }
         if self.in_long_line {
-            let end = self.line_end(buffer);
-            self.in_long_line = end.is_none();
-            return Step::Skip { consumed: end.map_or(buffer.len(), |end| end + 1) };
+            return self.skip_long_line(buffer);
         }
         if self.searched == 0 {
             let padding = buffer.iter().position(|byte| !self.is_padding(*byte)).unwrap_or(buffer.len());
@@ -168,17 +168,30 @@ impl Framer {
         }
     }
 
-    fn next_line<'a>(&mut self, buffer: &'a [u8]) -> Step<'a> {
-        let end = self.line_end(buffer.get(self.searched..).unwrap_or_default());
-        let end = end.map(|end| end + self.searched);
-        self.line_to(buffer, end, 1)
+    fn skip_long_line<'a>(&mut self, buffer: &'a [u8]) -> Step<'a> {
+        let (end, held) = match self.framing {
+            Framing::Octets => (self.garbage_end(buffer, 0), PARTIAL_COUNT),
+            _ => (self.line_end(buffer).map(|end| (end, 1)), 0),
+        };
+        self.in_long_line = end.is_none();
+        match end.map_or(buffer.len().saturating_sub(held), |(end, delimiter)| end + delimiter) {
+            0 => Step::More,
+            consumed => Step::Skip { consumed },
+        }
     }
 
-    /// The line of `buffer` up to `end`, which `delimiter` bytes follow; or its beginning when it is too long.
-    fn line_to<'a>(&mut self, buffer: &'a [u8], end: Option<usize>, delimiter: usize) -> Step<'a> {
-        let len = end.unwrap_or(buffer.len());
+    fn next_line<'a>(&mut self, buffer: &'a [u8]) -> Step<'a> {
+        let end = self.line_end(buffer.get(self.searched..).unwrap_or_default());
+        let end = end.map(|end| (end + self.searched, 1));
+        self.line_to(buffer, end, 0)
+    }
+
+    /// The line of `buffer` up to `end` and its delimiter of so many bytes; or its beginning when it is too long. With
+    /// no end in sight the last `held` bytes may belong to what follows.
+    fn line_to<'a>(&mut self, buffer: &'a [u8], end: Option<(usize, usize)>, held: usize) -> Step<'a> {
+        let len = end.map_or(buffer.len().saturating_sub(held), |(end, _)| end);
         if len <= self.limit {
-            let Some(end) = end else {
+            let Some((end, delimiter)) = end else {
                 self.searched = buffer.len();
                 return Step::More;
             };
@@ -188,7 +201,7 @@ impl Framer {
         }
         self.searched = 0;
         self.in_long_line = end.is_none() && self.oversize != Oversize::Close;
-        self.too_long(buffer, 0, end.map_or(buffer.len(), |end| end + delimiter))
+        self.too_long(buffer, 0, end.map_or(len, |(end, delimiter)| end + delimiter))
     }
 
     /// A message that starts at `start` and is above the limit; `consumed` bytes of the buffer are its own.
@@ -218,8 +231,8 @@ impl Framer {
     fn counted<'a>(&mut self, buffer: &'a [u8], header: usize, len: usize) -> Step<'a> {
         let end = header + len;
         if len > self.limit {
-            // Cutting needs the first bytes, the two others do not.
-            if self.oversize == Oversize::Cut && buffer.len() < header + self.limit {
+            // Cutting needs the first bytes and one more, to see where a character ends; the two others do not.
+            if self.oversize == Oversize::Cut && buffer.len() <= header + self.limit {
                 return Step::More;
             }
             let consumed = end.min(buffer.len());
@@ -244,14 +257,17 @@ impl Framer {
         if self.searched == 0 {
             self.faults.malformed += 1;
         }
-        // A count that straddles the end of what was searched is found from its first digit on.
-        let from = self.searched.saturating_sub(MAX_DIGITS + 2);
-        let unsearched = buffer.get(self.searched..).unwrap_or_default();
-        let line = self.line_end(unsearched).map(|end| (end + self.searched, 1));
+        let end = self.garbage_end(buffer, self.searched);
+        self.line_to(buffer, end, PARTIAL_COUNT)
+    }
+
+    /// Where a line end or a count follows, and the bytes of the line end; the first `searched` bytes hold neither.
+    fn garbage_end(&self, buffer: &[u8], searched: usize) -> Option<(usize, usize)> {
+        let line = self.line_end(buffer.get(searched..).unwrap_or_default()).map(|end| (end + searched, 1));
         let until = line.map_or(buffer.len(), |(end, _)| end);
-        let count = find_count(buffer.get(..until).unwrap_or_default(), from).map(|at| (at, 0));
-        let (end, delimiter) = count.or(line).map_or((None, 0), |(end, delimiter)| (Some(end), delimiter));
-        self.line_to(buffer, end, delimiter)
+        // A count that straddles the end of what was searched is found from its `<` on.
+        let from = searched.saturating_sub(PARTIAL_COUNT);
+        find_count(buffer.get(..until).unwrap_or_default(), from).map(|at| (at, 0)).or(line)
     }
 }
 
@@ -439,7 +455,7 @@ mod tests {
                 let (parts, parts_faults, most) = run(make(), &stream, piece);
                 prop_assert_eq!(&parts, &messages);
                 prop_assert_eq!(parts_faults, faults);
-                prop_assert!(most <= limit + MAX_DIGITS + 2 + piece);
+                prop_assert!(most <= limit + 2 * PARTIAL_COUNT + piece);
             }
         }
 
