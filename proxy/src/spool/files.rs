@@ -15,7 +15,7 @@ pub enum Tree {
 }
 
 /// What a batch file's name says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Name {
     /// Owner.
     pub key: DatasetKey,

@@ -24,6 +24,7 @@ use super::{
     disk::{Disk, RealDisk},
     filer::Filer,
     files::Layout,
+    import::{self, ImportMetrics},
     instance::{self, Instance},
     limits::{Flag, Limits, Throttle},
     log::Log,
@@ -77,10 +78,12 @@ impl Spool {
             return Self::open_on(parts, disk, layout, instance::random_id(), None);
         }
         let directory = parts.settings.directory.clone();
-        let claimed = instance::claim(&directory).map_err(|error| SpoolError::Folder(directory, error))?;
+        let claimed =
+            instance::claim(&directory).map_err(|error| SpoolError::Folder(directory.clone(), error))?;
         let layout = Layout::new(claimed.folder.clone());
-        let directory = parts.settings.directory.clone();
+        let import_metrics = ImportMetrics::new(&parts.metrics);
         let mut spool = Self::open_on(parts, Arc::new(RealDisk), layout, claimed.spool_id, Some(claimed))?;
+        spool.threads.push(import::start(&spool.shared, directory.clone(), import_metrics)?);
         let shared = Arc::clone(&spool.shared);
         spool.adoption = Some(spawn("spool-adopt", move || super::adopt::watch(&shared, &directory))?);
         Ok(spool)

@@ -22,6 +22,7 @@ mod filer;
 mod files;
 mod frame;
 mod handle;
+mod import;
 mod instance;
 mod limits;
 mod live;

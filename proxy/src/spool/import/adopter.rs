@@ -1,4 +1,4 @@
-//! Makes batches of old files, and removes the files when the batches are gone.
+//! Makes batches of old files.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -29,15 +29,15 @@ use crate::batch::Class;
 /// The thread's state.
 #[derive(Debug)]
 pub struct Adopter<'a> {
-    shared: &'a Shared,
-    folder: Folder,
+    pub(super) shared: &'a Shared,
+    pub(super) folder: Folder,
     metrics: ImportMetrics,
     compressor: Compressor,
-    journals: HashMap<Name, Journal>,
+    pub(super) journals: HashMap<Name, Journal>,
     stamps: HashSet<Stamp>,
-    sources: HashMap<PathBuf, u64>,
+    pub(super) sources: HashMap<PathBuf, u64>,
     foreign: BTreeSet<PathBuf>,
-    incomplete: bool,
+    pub(super) incomplete: bool,
     told: Throttle,
     told_room: bool,
     sum: Sum,
@@ -176,7 +176,9 @@ impl<'a> Adopter<'a> {
         plan.name.stamp = self.free_stamp(&plan.name)?;
         let staged = self.folder.staged(&plan.name);
         let mut empty = Vec::new();
-        let (written, end) = self.write(&staged, &mut plan, &mut empty)?;
+        let (written, end) = self.write(&staged, &mut plan, &mut empty).inspect_err(|_| {
+            drop(RealDisk.remove(&staged));
+        })?;
         failpoint!("import.staged");
         if written.lines == 0 || end == End::Damaged {
             missing_is_fine(RealDisk.remove(&staged))?;
@@ -297,7 +299,7 @@ impl<'a> Adopter<'a> {
     }
 
     /// Moves a batch that has a journal among the others and shows it to delivery. Metadata first, as in every move.
-    fn bring_in(&self, name: &Name, journal: &Journal) -> io::Result<()> {
+    pub(super) fn bring_in(&self, name: &Name, journal: &Journal) -> io::Result<()> {
         let store = &self.shared.store;
         let (staged, tree) = (self.folder.staged(name), journal.tree());
         if self.shared.backlog.get(name.stamp).is_some_and(|record| record.name() == *name) {
@@ -308,8 +310,7 @@ impl<'a> Adopter<'a> {
         for folder in place.ancestors().skip(1).take_while(|dir| dir.starts_with(store.layout.root())) {
             RealDisk.sync_dir(folder)?;
         }
-        let has_meta =
-            journal.meta.as_ref().is_some_and(|meta| store.save_meta(tree, name, meta).is_ok());
+        let has_meta = journal.meta.as_ref().is_some_and(|meta| store.save_meta(tree, name, meta).is_ok());
         RealDisk.rename(&staged, &store.layout.data(tree, name))?;
         failpoint!("import.moved");
         RealDisk.sync_dir(&place)?;
@@ -336,85 +337,6 @@ impl<'a> Adopter<'a> {
         }
         self.shared.backlog.insert(Record { entry, tree, has_meta }, Origin::Found);
         failpoint!("import.visible");
-        Ok(())
-    }
-
-    /// Removes the old files of batches that are gone.
-    pub fn settle(&mut self) {
-        let gone: Vec<Name> = self
-            .journals
-            .keys()
-            .filter(|name| self.shared.backlog.get(name.stamp).is_none_or(|record| record.name() != **name))
-            .cloned()
-            .collect();
-        for name in gone {
-            if self.folder.staged(&name).exists() {
-                // The move failed before; it is due again.
-                let Some(journal) = self.journals.get(&name) else { continue };
-                if let Err(error) = self.bring_in(&name, journal) {
-                    self.warn(self.folder.root(), &error);
-                }
-                continue;
-            }
-            if let Err(error) = self.settle_one(&name) {
-                self.warn(self.folder.root(), &error);
-            }
-        }
-    }
-
-    fn settle_one(&mut self, name: &Name) -> io::Result<()> {
-        // Twice: it may just move from one instance's folder to another's.
-        if self.is_somewhere(name)? || self.is_somewhere(name)? {
-            return Ok(());
-        }
-        let Some(journal) = self.journals.get(name) else { return Ok(()) };
-        if self.is_quarantined(name)? {
-            tracing::warn!(batch = %name.data(), "an adopted batch was damaged on the disk; it is made again of its old files under a new name");
-            self.incomplete = true;
-        } else {
-            let mut folders = HashSet::new();
-            for source in &journal.sources {
-                self.dispose(source)?;
-                failpoint!("import.source");
-                folders.extend(source.path.parent().map(|folder| self.folder.directory.join(folder)));
-            }
-            for folder in folders {
-                missing_is_fine(RealDisk.sync_dir(&folder))?;
-            }
-            failpoint!("import.sources");
-        }
-        self.folder.remove(journal)?;
-        for source in &journal.sources {
-            self.sources.remove(&source.path);
-        }
-        self.journals.remove(name);
-        Ok(())
-    }
-
-    /// An old file goes, with its metadata. One that is not as it was read stays.
-    fn dispose(&self, source: &Source) -> io::Result<()> {
-        let path = self.folder.directory.join(&source.path);
-        match fs::metadata(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Ok(meta) if meta.len() != source.len => {
-                tracing::warn!(file = %source.path.display(), "an old file changed after it was adopted; it stays, and is adopted again at the next start");
-                return Ok(());
-            }
-            other => drop(other?),
-        }
-        if source.damaged {
-            let quarantine = self.shared.store.layout.quarantine();
-            RealDisk.make_dirs(&quarantine)?;
-            let label = source.path.to_string_lossy().replace('/', "_");
-            RealDisk.rename(&path, &quarantine.join(label))?;
-            RealDisk.sync_dir(&quarantine)?;
-            self.shared.metrics().quarantined.inc();
-        } else {
-            missing_is_fine(RealDisk.remove(&path))?;
-        }
-        if path.extension().is_some_and(|extension| extension == "gz") {
-            missing_is_fine(RealDisk.remove(&path.with_extension("meta")))?;
-        }
         Ok(())
     }
 
@@ -455,18 +377,13 @@ impl<'a> Adopter<'a> {
         }
     }
 
-    fn layouts(&self) -> io::Result<Vec<Layout>> {
+    /// All instances' folders.
+    pub(super) fn layouts(&self) -> io::Result<Vec<Layout>> {
         Ok(instance::existing(&self.folder.directory)?.into_iter().map(Layout::new).collect())
     }
 
-    fn is_somewhere(&self, name: &Name) -> io::Result<bool> {
-        let holds = |layout: &Layout| {
-            [Tree::Batches, Tree::Dlq].into_iter().any(|tree| layout.data(tree, name).exists())
-        };
-        Ok(self.layouts()?.iter().any(holds))
-    }
-
-    fn is_quarantined(&self, name: &Name) -> io::Result<bool> {
+    /// Whether something of this batch is in quarantine.
+    pub(super) fn is_quarantined(&self, name: &Name) -> io::Result<bool> {
         let data = name.data();
         for layout in self.layouts()? {
             if RealDisk.list(&layout.quarantine())?.iter().any(|file| file.name.starts_with(&data)) {
@@ -481,7 +398,8 @@ impl<'a> Adopter<'a> {
         self.warn(path, error);
     }
 
-    fn warn(&self, path: &Path, error: &io::Error) {
+    /// Reports what will be tried again.
+    pub(super) fn warn(&self, path: &Path, error: &io::Error) {
         self.shared.metrics().file_failures.inc();
         if self.told.allow() {
             tracing::warn!(path = %path.display(), %error, "part of an old spool cannot be adopted yet; trying again");

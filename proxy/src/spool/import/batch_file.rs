@@ -40,7 +40,12 @@ pub enum End {
 
 impl<'a> BatchFile<'a> {
     /// An empty file.
-    pub fn create(path: &Path, compressor: &'a mut Compressor, level: u32, first_ns: u64) -> io::Result<Self> {
+    pub fn create(
+        path: &Path,
+        compressor: &'a mut Compressor,
+        level: u32,
+        first_ns: u64,
+    ) -> io::Result<Self> {
         use std::os::unix::fs::OpenOptionsExt;
         let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
         Ok(Self { file, compressor, level, first_ns, tail: Vec::new(), lines: 0, raw: 0, len: 0 })
@@ -89,8 +94,7 @@ impl<'a> BatchFile<'a> {
         if lines == 0 {
             return Ok(());
         }
-        let member =
-            self.compressor.member(&text, lines, Class::Acknowledged, self.first_ns, self.level);
+        let member = self.compressor.member(&text, lines, Class::Acknowledged, self.first_ns, self.level);
         self.file.write_all(&member)?;
         self.lines += u64::from(lines);
         self.raw += text.len() as u64;
@@ -118,7 +122,9 @@ impl<'a> BatchFile<'a> {
                         self.drop_open_line();
                         return Ok(End::Torn);
                     }
-                    Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidData) => {
+                    Err(error)
+                        if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidData) =>
+                    {
                         return Ok(if members > 0 && inflated == 0 { End::Torn } else { End::Damaged });
                     }
                     Err(error) => return Err(error),

@@ -86,13 +86,13 @@ impl Folder {
     }
 
     /// Takes the lock; `None` when another process has it.
-    pub fn lock(directory: PathBuf) -> io::Result<Option<Self>> {
+    pub fn lock(directory: &Path) -> io::Result<Option<Self>> {
         let root = directory.join(".import");
         RealDisk.make_dirs(&root)?;
-        RealDisk.sync_dir(&directory)?;
+        RealDisk.sync_dir(directory)?;
         let lock = File::options().write(true).create(true).truncate(false).open(root.join("LOCK"))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Some(Self { directory, root, _lock: lock })),
+            Ok(()) => Ok(Some(Self { directory: directory.to_owned(), root, _lock: lock })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -125,9 +125,10 @@ impl Folder {
         let mut staged = Vec::new();
         for file in RealDisk.list(&self.root)? {
             let path = self.root.join(&file.name);
-            if file.name.ends_with(".gz") || file.name.ends_with(".tmp") {
+            let ending = path.extension().and_then(|ending| ending.to_str());
+            if matches!(ending, Some("gz" | "tmp")) {
                 staged.push(path);
-            } else if file.name.ends_with(".json") {
+            } else if ending == Some("json") {
                 let journal = serde_json::from_slice::<Journal>(&fs::read(&path)?);
                 match journal.ok().filter(|journal| journal.name().is_some() && self.path(journal) == path) {
                     Some(journal) => journals.push(journal),
@@ -136,8 +137,7 @@ impl Folder {
             }
         }
         for path in staged {
-            let wanted =
-                journals.iter().filter_map(Journal::name).any(|name| self.staged(&name) == path);
+            let wanted = journals.iter().filter_map(Journal::name).any(|name| self.staged(&name) == path);
             if !wanted {
                 missing_is_fine(RealDisk.remove(&path))?;
             }

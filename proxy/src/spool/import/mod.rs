@@ -10,18 +10,19 @@ mod journal;
 mod metrics;
 mod old_files;
 mod old_meta;
+mod settle;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     thread::{Builder, JoinHandle},
     time::Duration,
 };
 
 use adopter::Adopter;
-use journal::{Folder, Journal};
+use journal::Folder;
 pub use metrics::ImportMetrics;
 
 use super::{SpoolError, shared::Shared};
@@ -43,22 +44,22 @@ pub fn start(
 ) -> Result<JoinHandle<()>, SpoolError> {
     let shared = Arc::clone(shared);
     let run = move || {
-        while !shared.recovered.wait(STEP) {
-            if shared.abandoned.is_set() {
+        while shared.born.lock().is_some() {
+            if shared.abandoned.wait(STEP) {
                 return;
             }
         }
-        run(&shared, directory, metrics);
+        run(&shared, &directory, metrics);
     };
     Builder::new().name("spool-import".to_owned()).spawn(run).map_err(SpoolError::Thread)
 }
 
-fn run(shared: &Shared, directory: PathBuf, metrics: ImportMetrics) {
-    if !Folder::exists(&directory) && !old_files::any(&directory) {
+fn run(shared: &Shared, directory: &Path, metrics: ImportMetrics) {
+    if !Folder::exists(directory) && !old_files::any(directory) {
         return;
     }
     let folder = loop {
-        match Folder::lock(directory.clone()) {
+        match Folder::lock(directory) {
             Ok(Some(folder)) => break folder,
             Ok(None) => {}
             Err(error) => {

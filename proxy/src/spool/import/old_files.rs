@@ -8,20 +8,16 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use super::super::{
-    State, Stamp,
-    files::Name,
-};
+use super::super::{Stamp, State, files::Name};
 use super::journal::Source;
-use crate::ids::{DatasetKey, Hint};
+use crate::ids::{DatasetKey, Hint, TenantId};
 
 /// Bytes of single messages that make one batch, before compression.
 const RAW_BYTES: u64 = 8 << 20;
 /// Files that make one batch.
 const RAW_FILES: usize = 10_000;
 /// Subfolders that hold data, and what becomes of it.
-const BATCHES: [(&str, State); 3] =
-    [("queue", State::Queue), ("retry", State::Retry), ("dlq", State::Dlq)];
+const BATCHES: [(&str, State); 3] = [("queue", State::Queue), ("retry", State::Retry), ("dlq", State::Dlq)];
 
 /// What one batch of ours will be made of.
 #[derive(Debug, Clone)]
@@ -79,7 +75,7 @@ pub fn folders(directory: &Path, foreign: &mut Foreign) -> io::Result<Vec<Folder
             match dataset.name.parse() {
                 Ok(dataset_id) if dataset.folder => {
                     if holds_data("raw") || BATCHES.iter().any(|(name, _)| holds_data(name)) {
-                        let key = DatasetKey { tenant: TenantOf::clone(&id), dataset: dataset_id };
+                        let key = DatasetKey { tenant: TenantId::clone(&id), dataset: dataset_id };
                         found.push(Folder { key, path });
                     }
                 }
@@ -90,8 +86,6 @@ pub fn folders(directory: &Path, foreign: &mut Foreign) -> io::Result<Vec<Folder
     found.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(found)
 }
-
-type TenantOf = crate::ids::TenantId;
 
 /// What batches a dataset's folder makes, oldest first. `known` says that a file is in a batch already.
 pub fn plans(
@@ -106,7 +100,7 @@ pub fn plans(
         for entry in list(&directory.join(&path))? {
             let file = path.join(&entry.name);
             let Some(stem) = entry.name.strip_suffix(".gz").filter(|_| entry.regular) else {
-                if !entry.name.ends_with(".meta") {
+                if file.extension().is_none_or(|ending| ending != "meta") {
                     foreign.push(file);
                 }
                 continue;
@@ -150,9 +144,9 @@ fn raw(
         let mut bytes = 0;
         let mut plan: Option<Plan> = None;
         for (ns, source) in files {
-            if let Some(full) = plan.take_if(|plan| {
-                bytes + source.len > RAW_BYTES || plan.sources.len() >= RAW_FILES
-            }) {
+            if let Some(full) =
+                plan.take_if(|plan| bytes + source.len > RAW_BYTES || plan.sources.len() >= RAW_FILES)
+            {
                 found.push(full);
                 bytes = 0;
             }

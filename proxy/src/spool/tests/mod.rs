@@ -5,5 +5,5 @@ mod faults;
 mod life;
 mod load;
 mod model;
-mod rig;
+pub mod rig;
 mod sim_disk;
