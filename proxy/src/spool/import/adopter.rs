@@ -217,7 +217,7 @@ impl<'a> Adopter<'a> {
         plan: &mut Plan,
         empty: &mut Vec<Source>,
     ) -> io::Result<(Written, End)> {
-        let level = self.shared.level();
+        let level = self.shared.level(None);
         let directory = &self.folder.directory;
         let mut batch = BatchFile::create(staged, &mut self.compressor, level, plan.name.stamp.0)?;
         let mut end = End::Whole;
