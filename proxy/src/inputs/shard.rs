@@ -30,8 +30,11 @@ use super::{
 const IN_FLIGHT: usize = 8;
 /// How long a datagram waits for others at the receiver.
 const LINGER: Duration = Duration::from_millis(2);
-/// How often drop counters are read when nothing arrives.
-const IDLE: Duration = Duration::from_secs(1);
+/// How long a receiver lets datagrams gather in sockets with room, once it has some: a wake-up costs as much as many
+/// datagrams.
+const GATHER: Duration = Duration::from_micros(500);
+/// How often drop counters are read; a datagram tells of those before it only.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long a socket that closes is read at most.
 const DRAIN: Duration = Duration::from_millis(500);
 /// How long a listener's end is waited for.
@@ -193,15 +196,18 @@ struct Reception {
 impl Reception {
     fn run(mut self) {
         let mut ready = Vec::new();
+        let mut looked = Instant::now();
         loop {
-            let wait = self.since.map_or(IDLE, |since| LINGER.saturating_sub(since.elapsed()));
+            let wait = self.since.map_or(LOOK, |since| LINGER.saturating_sub(since.elapsed()));
             if let Err(error) = self.poller.wait(&mut ready, wait) {
                 tracing::error!(%error, "epoll failed; trying again");
                 std::thread::sleep(LINGER);
             }
-            if ready.is_empty() && self.since.is_none() {
+            if looked.elapsed() >= LOOK {
+                looked = Instant::now();
                 self.sockets.values_mut().for_each(Source::read_drops);
             }
+            let mut gather = !ready.is_empty();
             for token in ready.drain(..) {
                 if token == WAKE {
                     self.waker.reset();
@@ -209,13 +215,19 @@ impl Reception {
                         return;
                     }
                 } else {
-                    self.receive(token, TURN);
+                    gather &= !self.receive(token, TURN) && self.has_room(token);
                 }
             }
             if self.since.is_some_and(|since| since.elapsed() >= LINGER) {
                 self.hand_over();
+            } else if gather && self.since.is_some() {
+                std::thread::sleep(GATHER);
             }
         }
+    }
+
+    fn has_room(&self, port: u64) -> bool {
+        self.sockets.get(&port).is_some_and(|source| source.port.has_room())
     }
 
     fn obey(&mut self) -> std::ops::ControlFlow<()> {

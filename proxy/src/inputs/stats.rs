@@ -93,7 +93,7 @@ pub struct InputStats {
     /// Messages kept, though not understood (stored as raw).
     pub undecoded: AtomicU64,
     /// Datagrams the kernel dropped because the receive buffer was full (`SO_RXQ_OVFL`); inputs that share a listener
-    /// all show them.
+    /// all show them. The kernel counts datagrams that it merged (`UDP_GRO`) as one.
     pub kernel_drops: AtomicU64,
     /// Effective receive buffer of each socket in bytes, as read back; 0 for streams.
     pub receive_buffer: AtomicU64,

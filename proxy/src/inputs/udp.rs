@@ -13,6 +13,9 @@ use arc_swap::{ArcSwap, Guard};
 
 use super::{InputStats, Refusal, Table, shard::Shards, socket::UdpSocket};
 
+/// Receive buffer that holds what comes while a receiver thread sleeps for a moment.
+const ROOMY: u64 = 1 << 20;
+
 /// What receiver and decoder threads share of a listener.
 #[derive(Debug)]
 pub(super) struct UdpPort {
@@ -32,6 +35,11 @@ impl UdpPort {
     /// The routes now.
     pub fn table(&self) -> Guard<Arc<Table>> {
         self.table.load()
+    }
+
+    /// Whether the kernel's buffer is large enough to let datagrams gather in it.
+    pub fn has_room(&self) -> bool {
+        self.counters.receive_buffer.load(Relaxed) >= ROOMY
     }
 
     /// Counts what was not accepted, for the sender's route if there is one.
