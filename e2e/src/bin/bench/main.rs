@@ -9,6 +9,7 @@ use e2e::load::Shape;
 use serde_json::{Value, json};
 
 mod contestant;
+mod rest;
 mod run;
 mod sink;
 
@@ -50,6 +51,14 @@ fn main() -> Result<()> {
             Err(error) => println!("| {} | failed: {error:#} | | | |", case.name),
         }
     }
+    println!("\n| figure | value |\n|---|---|");
+    for figure in
+        rest::FIGURES.iter().filter(|f| args.only.as_ref().is_none_or(|only| f.name.contains(only.as_str())))
+    {
+        eprintln!("{}", figure.name);
+        let value = (figure.measure)().unwrap_or_else(|error| format!("failed: {error:#}"));
+        println!("| {} | {value} |", figure.name);
+    }
     Ok(())
 }
 
@@ -77,26 +86,14 @@ fn cases(args: &Args) -> Vec<Case> {
     let udp = load(Wire::Udp(Shape::Rfc3164), 256);
     let case = |name, kind, load, rate| Case { name, kind, load, rate, fixed: false };
     let fixed = |name, kind, load, rate| Case { name, kind, load, rate, fixed: true };
-    let syslog = || {
-        proxy(
-            &json!({"type": "syslog", "name": "web", "config": {"port": "{port}", "host": "127.0.0.1"}}),
-            None,
-        )
-    };
-    let level = |level: u32| {
-        proxy(
-            &json!({"type": "syslog", "name": "web", "config": {"port": "{port}", "host": "127.0.0.1"}}),
-            Some(level),
-        )
-    };
     vec![
         case("null receiver (recvmmsg)", Kind::Null, udp, 200_000),
         case("syslog-ng http(), reliable disk buffer", Kind::SyslogNgHttp, udp, 10_000),
         case("syslog-ng to a file", Kind::SyslogNgFile, udp, 100_000),
         case("rsyslog to a file", Kind::RsyslogFile, udp, 100_000),
-        case("proxy, syslog UDP 256 B", syslog(), udp, 150_000),
-        fixed("proxy, syslog UDP 256 B, level 1, 100k/s", level(1), udp, 100_000),
-        fixed("proxy, syslog UDP 256 B, level 6, 100k/s", level(6), udp, 100_000),
+        case("proxy, syslog UDP 256 B", syslog(None, 1), udp, 150_000),
+        fixed("proxy, syslog UDP 256 B, level 1, 100k/s", syslog(Some(1), 1), udp, 100_000),
+        fixed("proxy, syslog UDP 256 B, level 6, 100k/s", syslog(Some(6), 1), udp, 100_000),
         case(
             "proxy, udp raw text 256 B",
             proxy(
@@ -146,8 +143,18 @@ fn cases(args: &Args) -> Vec<Case> {
     ]
 }
 
+/// The proxy with a syslog input over UDP.
+fn syslog(level: Option<u32>, timeout: u32) -> Kind {
+    let config = json!({"port": "{port}", "host": "127.0.0.1"});
+    with(&json!({"type": "syslog", "name": "web", "config": config}), level, timeout)
+}
+
 fn proxy(input: &Value, level: Option<u32>) -> Kind {
-    let mut batching = json!({"timeout_seconds": 1, "max_bytes": 1_048_576});
+    with(input, level, 1)
+}
+
+fn with(input: &Value, level: Option<u32>, timeout: u32) -> Kind {
+    let mut batching = json!({"timeout_seconds": timeout, "max_bytes": 1_048_576});
     if let (Some(level), Some(members)) = (level, batching.as_object_mut()) {
         members.insert("compression_level".to_owned(), json!(level));
         members.insert("compression_adaptive".to_owned(), json!(false));

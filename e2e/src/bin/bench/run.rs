@@ -82,7 +82,7 @@ pub fn run(kind: &Kind, load: Load, rate: u64) -> Result<Outcome> {
         late: progress.late_us.load(std::sync::atomic::Ordering::Relaxed) > LATE.as_micros() as u64,
         ..Outcome::default()
     };
-    settle(&contestant, &sink)?;
+    settle(&contestant, &sink, Duration::from_secs(2))?;
     outcome.drops = contestant.kernel_drops()?;
     outcome.cpu_per_million = (contestant.cpu()? - cpu) / total as f64 * 1e6;
     outcome.resident = peak(contestant.pid()?)?;
@@ -155,17 +155,17 @@ fn send(contestant: &Contestant, load: Load, rate: u64) -> Result<(Progress, Vec
     Ok((progress, sent))
 }
 
-/// Waits until nothing has arrived for two seconds (at most a minute).
-fn settle(contestant: &Contestant, sink: &Sink) -> Result<()> {
+/// Waits until nothing has arrived for so long (at most two minutes).
+pub fn settle(contestant: &Contestant, sink: &Sink, quiet: Duration) -> Result<()> {
     let (mut last, mut since) = (u64::MAX, Instant::now());
-    let limit = Instant::now() + Duration::from_mins(1);
-    while since.elapsed() < Duration::from_secs(2) {
+    let limit = Instant::now() + Duration::from_mins(2);
+    while since.elapsed() < quiet {
         let now = sink.bytes() + contestant.file().len() as u64;
         if now != last {
             (last, since) = (now, Instant::now());
         }
         if Instant::now() > limit {
-            bail!("data still arrives a minute after the last event was sent");
+            bail!("data still arrives two minutes after the last event was sent");
         }
         thread::sleep(Duration::from_millis(100));
     }
