@@ -1,6 +1,6 @@
 //! Who may do what.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::{net::IpAddr, sync::atomic::Ordering::Relaxed};
 
 use axum::{body::Body, http::Request};
 use reqwest::{Method, StatusCode};
@@ -58,6 +58,34 @@ async fn w26_without_a_token_only_reads_from_the_machine_itself_are_answered() {
         assert!(from_elsewhere(&world, "GET", path, &[]).await.as_u16() < 400, "{path}");
     }
     assert_eq!(world.reloads.load(Relaxed), 0);
+}
+
+/// An address of this machine that is not loopback, where there is one.
+fn own_address() -> Option<IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    // Sends nothing, only asks for a route.
+    socket.connect("192.0.2.1:9").ok()?;
+    socket
+        .local_addr()
+        .ok()
+        .map(|address| address.ip())
+        .filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
+}
+
+#[tokio::test]
+async fn w26_over_the_network_nothing_but_health_is_answered_without_a_token() {
+    let Some(ip) = own_address() else { return eprintln!("skipped: no address but loopback") };
+    let mut config = config();
+    config.server.api_host = "0.0.0.0".parse().unwrap();
+    let world = world(config).await;
+    let port = world.api.addresses().await[0].port();
+    for (path, expected) in
+        [("/livez", 200), ("/api/v1/health", 200), ("/api/v1/config", 403), ("/api/v1/dlq/files", 403)]
+    {
+        let response = world.client().get(format!("http://{ip}:{port}{path}")).send().await.unwrap();
+        assert_eq!(response.status().as_u16(), expected, "{path}");
+        assert!(!response.text().await.unwrap().contains("plugins"));
+    }
 }
 
 #[tokio::test]
@@ -255,7 +283,7 @@ async fn the_documentation_is_whole_and_needs_nothing_from_elsewhere() {
 fn the_checked_in_openapi_document_is_the_present_one() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/openapi.json");
     let now = openapi::openapi_json();
-    if std::env::var_os("UPDATE").is_some() {
+    if std::env::var("UPDATE").is_ok_and(|value| value == "1") {
         std::fs::create_dir_all(std::path::Path::new(path).parent().unwrap()).unwrap();
         std::fs::write(path, now).unwrap();
     }
