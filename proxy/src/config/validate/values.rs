@@ -111,10 +111,10 @@ pub(super) fn http_path(text: &str, key: &str, problems: &mut Problems) -> Strin
 
 /// A time zone's name.
 pub(super) fn zone(text: &str, key: &str, problems: &mut Problems) -> String {
-    if jiff::tz::TimeZone::get(text).is_err() {
+    if jiff::fmt::temporal::DateTimeParser::new().parse_time_zone(text).is_err() {
         let near = crate::config::suggest::nearest(text, COMMON_ZONES.iter().copied());
         let remedy = near.map_or_else(
-            || "write a name such as `Europe/Berlin` or `UTC`".to_owned(),
+            || "write a name such as `Europe/Berlin` or `UTC`, or an offset such as `+02:00`".to_owned(),
             |near| format!("did you mean `{near}`?"),
         );
         problems.error(key, format!("{text:?} is no known time zone"), remedy);

@@ -3,13 +3,12 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use jiff::{Timestamp, civil::DateTime, fmt::temporal::DateTimeParser, tz::TimeZone};
 
 use super::{
     super::ReceiveTime,
     civil::{civil_from_days, days_from_civil, days_in_month},
-    scan::Scan,
-    stamp::{Civil, Place, When, abbreviation, offset},
+    stamp::{Civil, Place, When, abbreviation},
 };
 
 /// A time zone name that does not exist.
@@ -28,15 +27,7 @@ enum Zone {
 
 impl Zone {
     fn named(name: &str) -> Result<Self, UnknownZone> {
-        let name = name.trim();
-        if matches!(name, "" | "UTC" | "Z") {
-            return Ok(Self::Fixed(0));
-        }
-        let mut scan = Scan::new(name.as_bytes());
-        if let Some(seconds) = offset(&mut scan).filter(|_| scan.rest.is_empty()) {
-            return Ok(Self::Fixed(seconds));
-        }
-        let zone = TimeZone::get(name).map_err(|_| UnknownZone(name.to_owned()))?;
+        let zone = DateTimeParser::new().parse_time_zone(name).map_err(|_| UnknownZone(name.to_owned()))?;
         Ok(zone.to_fixed_offset().map_or(Self::Rules(zone), |fixed| Self::Fixed(fixed.seconds())))
     }
 
