@@ -55,7 +55,7 @@ pub struct Read {
 pub fn read(file: &Path, generation: u64) -> Result<Read, Unusable> {
     let text = std::fs::read_to_string(file).map_err(|error| Unusable::Unreadable(file.to_owned(), error))?;
     let loaded = config::load(&file.display().to_string(), &text, cli::environment());
-    let (config, problems, _) = loaded.usable().map_err(Unusable::Wrong)?;
+    let (config, problems) = loaded.usable().map_err(Unusable::Wrong)?;
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
     let left_out = errors.map(ToString::to_string).collect();
     let running = Running { config, hash: hash(&text), generation, since: Timestamp::now(), left_out };

@@ -46,16 +46,20 @@ pub fn run(file: &Path) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let logs = Logs::start(&read.running.config.logging);
-    logging::report_panics();
-    match proxy(file, read, logs, started) {
-        Ok(code) => code,
+    let logs = match Logs::start(&read.running.config.logging) {
+        Ok(logs) => logs,
         Err(error) => {
-            error!("cannot start: {error:#}");
-            eprintln!("{}: error: cannot start: {error:#}", file.display());
-            ExitCode::FAILURE
+            eprintln!("cannot log: {error:#}");
+            return ExitCode::FAILURE;
         }
-    }
+    };
+    logging::report_panics();
+    let code = proxy(file, read, logs.clone(), started).unwrap_or_else(|error| {
+        error!("cannot start: {error:#}");
+        ExitCode::FAILURE
+    });
+    logs.flush();
+    code
 }
 
 fn proxy(file: &Path, read: Read, logs: Logs, started: Instant) -> anyhow::Result<ExitCode> {

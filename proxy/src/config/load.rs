@@ -37,14 +37,14 @@ impl Loaded {
     }
 
     /// The configuration, unless nothing useful is left: no input although some were written.
-    pub fn usable(self) -> Result<(Config, Vec<Problem>, Json), Vec<Problem>> {
+    pub fn usable(self) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
         match self.config {
             Some(config)
                 if self.inputs_written == 0
                     || !config.inputs.is_empty()
                     || !failed_inputs(&self.problems) =>
             {
-                Ok((config, self.problems, self.effective))
+                Ok((config, self.problems))
             }
             _ => Err(self.problems),
         }

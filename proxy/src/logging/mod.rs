@@ -1,6 +1,6 @@
 //! Logs on standard output: one JSON object a line, or text for people. The level changes without a restart.
 
-use std::io::IsTerminal;
+use std::{io::IsTerminal, time::Duration};
 
 use tracing::{Level, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
@@ -15,24 +15,38 @@ use tracing_subscriber::{
 
 use crate::config::{Logging, Problem, Severity};
 
-/// Changes the level of the running process.
+mod sink;
+
+use sink::Sink;
+
+/// For the last lines, when standard output does not take them.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// The logs of the process; clones share them.
 #[derive(Debug, Clone)]
-pub struct Logs(Option<Handle<Targets, Registry>>);
+pub struct Logs {
+    level: Handle<Targets, Registry>,
+    sink: Sink,
+}
 
 impl Logs {
-    /// Starts logging. In a process that logs already (a test) nothing changes.
-    pub fn start(settings: &Logging) -> Self {
-        let (filter, handle) = reload::Layer::new(filter(settings));
-        let started = tracing_subscriber::registry().with(filter).with(lines(settings)).try_init();
-        Self(started.is_ok().then_some(handle))
+    /// Starts logging; once per process.
+    pub fn start(settings: &Logging) -> anyhow::Result<Self> {
+        let sink = Sink::new(std::io::stdout())?;
+        let (filter, level) = reload::Layer::new(filter(settings));
+        tracing_subscriber::registry().with(filter).with(lines(settings, sink.clone())).try_init()?;
+        Ok(Self { level, sink })
     }
 
     /// Takes the level of `settings` over.
     pub fn configure(&self, settings: &Logging) {
-        if let Some(handle) = &self.0 {
-            // Fails only when the subscriber is gone, and with it all logs.
-            let _ = handle.reload(filter(settings));
-        }
+        // Fails only when the subscriber is gone, and with it all logs.
+        let _ = self.level.reload(filter(settings));
+    }
+
+    /// Waits a moment until all lines are written; for the end of the process.
+    pub fn flush(&self) {
+        self.sink.flush(LAST_LINES);
     }
 }
 
@@ -43,14 +57,15 @@ fn filter(settings: &Logging) -> Targets {
     Targets::new().with_default(libraries).with_target("bytefreezer_proxy", level)
 }
 
-fn lines<S>(settings: &Logging) -> Box<dyn Layer<S> + Send + Sync>
+fn lines<S>(settings: &Logging, sink: Sink) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
+    let layer = fmt::layer().with_writer(sink);
     if settings.json {
-        fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+        layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
     } else {
-        fmt::layer().with_ansi(std::io::stdout().is_terminal()).boxed()
+        layer.with_ansi(std::io::stdout().is_terminal()).boxed()
     }
 }
 
