@@ -1,6 +1,12 @@
 //! Properties of the syslog decoder over generated messages.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::naive_bytecount)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::naive_bytecount,
+    clippy::format_push_string,
+    clippy::format_collect
+)]
 
 use std::{
     collections::HashSet,
@@ -373,6 +379,8 @@ fn raw_is_kept_as_it_came() {
 fn modes_accept_their_format_only() {
     let modern = "<13>1 2024-03-01T18:46:11Z host app 1 - - text";
     let old = "<13>Mar  1 18:46:11 host app: text";
+    let modern_inside = "<13>Mar  1 18:46:11 relay <13>1 2024-03-01T18:46:11Z host app 1 - - text";
+    let old_inside = "<13>1 2024-03-01T18:46:11Z relay - - - - <13>Mar  1 18:46:11 host app: text";
     for (mode, message, rfc) in [
         (SyslogMode::Auto, modern, "5424"),
         (SyslogMode::Auto, old, "3164"),
@@ -380,6 +388,10 @@ fn modes_accept_their_format_only() {
         (SyslogMode::Rfc5424, old, "raw"),
         (SyslogMode::Rfc3164, modern, "raw"),
         (SyslogMode::Rfc3164, old, "3164"),
+        (SyslogMode::Auto, modern_inside, "5424"),
+        (SyslogMode::Rfc3164, modern_inside, "raw"),
+        (SyslogMode::Auto, old_inside, "3164"),
+        (SyslogMode::Rfc5424, old_inside, "5424"),
     ] {
         let rules = SyslogRules::new(&source(mode, KeepRaw::Drop, "UTC")).unwrap();
         let value = decode(message.as_bytes(), &rules);
@@ -429,5 +441,5 @@ fn the_time_is_linear_in_the_length() {
     let distinct: String = (0..SIZE / 12).map(|n| format!(" n{n:07}=\"\"")).collect();
     let (_, line) = line(format!("{header}[a{distinct}]").as_bytes(), &rules(), "192.0.2.7", NOW);
     serde_json::from_slice::<Unique>(&line).unwrap();
-    assert!(start.elapsed() < Duration::from_secs(60), "took {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_mins(1), "took {:?}", start.elapsed());
 }

@@ -28,13 +28,12 @@ pub(super) fn plain_run<const ASCII: bool>(text: &[u8]) -> usize {
         rest = after;
     }
     // The last bytes: as the end of the last eight, of which the others are known to be plain, or filled up.
-    let (word, start) = match text.last_chunk::<8>() {
-        Some(word) => (*word, text.len() - 8),
-        None => {
-            let mut word = [b' '; 8];
-            word.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-            (word, run)
-        }
+    let (word, start) = if let Some(word) = text.last_chunk::<8>() {
+        (*word, text.len() - 8)
+    } else {
+        let mut word = [b' '; 8];
+        word.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        (word, run)
     };
     match special_bytes::<ASCII>(word) {
         0 => text.len(),

@@ -79,8 +79,8 @@ pub(super) fn event_number(word: &[u8]) -> bool {
 
 /// `f09fc2aabbcc,UAP-AC-Pro-4.3.20`: UniFi's MAC address, model and version, in some order.
 pub(super) fn is_access_point(tag: &[u8]) -> bool {
-    tag.split(|byte| *byte == b',').any(|part| part.len() == 12 && part.iter().all(u8::is_ascii_hexdigit))
-        && tag.contains(&b',')
+    let is_mac = |part: &[u8]| part.len() == 12 && part.iter().all(u8::is_ascii_hexdigit);
+    tag.contains(&b',') && tag.split(|byte| *byte == b',').any(is_mac)
 }
 
 /// The kind of event in Meraki's `1 1709318771.038687615 MX84 urls src=...`.

@@ -88,25 +88,26 @@ pub fn push_message(
     fields.shape
 }
 
+/// Leaves the shape `Raw` when nothing is found that the mode permits.
 fn parse<'a>(text: &'a [u8], mode: SyslogMode, fields: &mut Fields<'a>) {
     let (priority, rest) = priority::split(text);
     if let Some(priority) = priority {
         fields.set_priority(priority);
         if rfc5424::parse(rest, fields) {
-            if mode == SyslogMode::Rfc3164 {
-                *fields = Fields::default();
-            } else {
-                fields.shape = Shape::Rfc5424;
+            fields.shape = Shape::Rfc5424;
+            if mode == SyslogMode::Auto {
                 rfc3164::unwrap_relayed(fields);
             }
-            return;
         }
     }
-    if mode == SyslogMode::Rfc5424 {
-        return;
+    if fields.shape == Shape::Raw && mode != SyslogMode::Rfc5424 {
+        let header = rfc3164::parse(rest, fields);
+        // A relay may have wrapped a message of RFC 5424.
+        if fields.shape == Shape::Raw && (header || priority.is_some()) {
+            fields.shape = Shape::Rfc3164;
+        }
     }
-    let header = rfc3164::parse(rest, fields);
-    if fields.shape == Shape::Raw && (header || priority.is_some()) {
-        fields.shape = Shape::Rfc3164;
+    if mode == SyslogMode::Rfc3164 && fields.shape == Shape::Rfc5424 {
+        fields.shape = Shape::Raw;
     }
 }

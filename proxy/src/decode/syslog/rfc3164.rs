@@ -206,7 +206,7 @@ fn is_unusual_host(word: &[u8]) -> bool {
     }
 }
 
-/// The first word is not a host name: it is `tag[pid]`, or a sentence of syslogd that starts the text.
+/// The first word is not a host name: syslogd's own sentence starts there.
 fn is_no_host(text: &[u8]) -> bool {
     text.starts_with(b"last message repeated ") || text.starts_with(b"message repeated ")
 }

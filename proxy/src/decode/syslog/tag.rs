@@ -3,7 +3,7 @@
 use super::{
     device,
     fields::Fields,
-    scan::{Scan, before, is_blank, skip_spaces},
+    scan::{Scan, before, is_blank},
 };
 
 /// A tag at the start of a text.
@@ -129,7 +129,7 @@ fn is_name_before(word: &[u8], rest: &[u8]) -> bool {
 /// One blank after the colon belongs to it; further ones may be indentation.
 pub(super) fn after_colon(rest: &[u8]) -> &[u8] {
     match rest {
-        [b' ', rest @ ..] => rest,
-        rest => skip_spaces(rest),
+        [blank, text @ ..] if is_blank(*blank) => text,
+        _ => rest,
     }
 }
