@@ -1,7 +1,7 @@
 //! The decoder beside crate `syslog_loose`, rsyslog and syslog-ng, on the same bytes, member by member.
 //!
-//! What the two daemons answered is recorded in `golden/syslog/oracles.ndjson`. When they are unpacked (by
-//! `tests/oracles/install.sh`) they are also asked again and must answer as recorded; `UPDATE=1` records anew. Every
+//! What the two daemons answered is recorded in `golden/syslog/oracles.ndjson`. When they are there (from
+//! `.ci/packages`) they are also asked again and must answer as recorded; `UPDATE=1` records anew. Every
 //! disagreement must stand in `golden/syslog/disagreements.md` under the reason why the decoder is no less right than
 //! the other, and every entry there must be a disagreement.
 
@@ -227,7 +227,7 @@ fn every_disagreement_has_a_reason() {
 #[test]
 fn the_daemons_still_answer_as_recorded() {
     let Some(daemons) = syslog_oracles::Daemons::find() else {
-        eprintln!("rsyslog and syslog-ng are not unpacked: proxy/tests/oracles/install.sh does it");
+        eprintln!("rsyslog and syslog-ng are not here: .ci/packages fetches them");
         return;
     };
     let corpus = corpus();

@@ -81,15 +81,19 @@ impl Recorded {
 
     pub fn of(&self, line: &str) -> &Answers {
         self.0.get(line).unwrap_or_else(|| {
-            panic!("no answers are recorded to {line}: run proxy/tests/oracles/install.sh, then this test with UPDATE=1")
+            panic!("no answers are recorded to {line}: run .ci/packages, then this test with UPDATE=1")
         })
     }
 }
 
-/// Where the daemons are.
+/// Where the daemons are: folders with `usr/sbin` in them.
 pub struct Daemons {
-    root: PathBuf,
+    rsyslog: PathBuf,
+    syslog_ng: PathBuf,
 }
+
+const RSYSLOG_MODULES: &str = "usr/lib/x86_64-linux-gnu/rsyslog";
+const SYSLOG_NG_MODULES: &str = "usr/lib/syslog-ng/3.38";
 
 /// Ends the daemon with the test.
 struct Running(Child);
@@ -102,24 +106,20 @@ impl Drop for Running {
 }
 
 impl Daemons {
-    /// `SYSLOG_ORACLES`, or where `install.sh` puts them.
+    /// Where `.ci/packages` unpacks or installs them.
     pub fn find() -> Option<Self> {
-        let root = std::env::var_os("SYSLOG_ORACLES").map_or_else(
-            || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/oracles"),
-            PathBuf::from,
-        );
-        let there = |name: &str| root.join("usr/sbin").join(name).exists();
-        (there("rsyslogd") && there("syslog-ng")).then_some(Self { root })
-    }
-
-    fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(self.root.join("usr/sbin").join(name));
-        let libraries = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib/syslog-ng"];
-        let libraries: Vec<String> =
-            libraries.iter().map(|folder| self.root.join(folder).display().to_string()).collect();
-        command.env("LD_LIBRARY_PATH", libraries.join(":")).env("TZ", "UTC");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        command
+        let peers = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/peers");
+        let roots = [peers.join("rsyslog"), peers.join("syslog-ng"), PathBuf::from("/")];
+        let with = |name: &str, modules: &str| {
+            roots
+                .iter()
+                .find(|root| root.join("usr/sbin").join(name).exists() && root.join(modules).exists())
+                .cloned()
+        };
+        Some(Self {
+            rsyslog: with("rsyslogd", RSYSLOG_MODULES)?,
+            syslog_ng: with("syslog-ng", SYSLOG_NG_MODULES)?,
+        })
     }
 
     pub fn ask_rsyslog(&self, messages: &[&[u8]]) -> Vec<Option<View>> {
@@ -152,9 +152,8 @@ input(type="imudp" address="127.0.0.1" port="{port}" ruleset="ask")
             ),
         )
         .unwrap();
-        let modules = self.root.join("usr/lib/x86_64-linux-gnu/rsyslog");
-        let child = self
-            .command("rsyslogd")
+        let modules = self.rsyslog.join(RSYSLOG_MODULES);
+        let child = command(&self.rsyslog, "rsyslogd")
             .arg("-n")
             .arg("-f")
             .arg(&config)
@@ -188,8 +187,7 @@ log {{ source(s); destination(d); }};
         )
         .unwrap();
         let file = |name: &str| work.path().join(name);
-        let child = self
-            .command("syslog-ng")
+        let child = command(&self.syslog_ng, "syslog-ng")
             .arg("--foreground")
             .arg("--no-caps")
             .arg("--cfgfile")
@@ -200,11 +198,21 @@ log {{ source(s); destination(d); }};
             .arg(file("pid"))
             .arg("--control")
             .arg(file("control"))
-            .arg(format!("--module-path={}", self.root.join("usr/lib/syslog-ng/3.38").display()))
+            .arg(format!("--module-path={}", self.syslog_ng.join(SYSLOG_NG_MODULES).display()))
             .spawn()
             .unwrap();
         ask(Running(child), port, &out, messages)
     }
+}
+
+fn command(root: &Path, name: &str) -> Command {
+    let mut command = Command::new(root.join("usr/sbin").join(name));
+    let libraries = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib/syslog-ng"];
+    let libraries: Vec<String> =
+        libraries.iter().map(|folder| root.join(folder).display().to_string()).collect();
+    command.env("LD_LIBRARY_PATH", libraries.join(":")).env("TZ", "UTC");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
 }
 
 fn free_port() -> u16 {
