@@ -443,3 +443,26 @@ fn the_time_is_linear_in_the_length() {
     serde_json::from_slice::<Unique>(&line).unwrap();
     assert!(start.elapsed() < Duration::from_mins(1), "took {:?}", start.elapsed());
 }
+
+/// W-20 and what else the program before this one made of syslog: structured data lost, `-` and the byte order mark in
+/// the text, no tag, an ISO time stamp or a line break and all was raw.
+#[test]
+fn w20_quirks_of_the_program_before_are_gone() {
+    let header = "<13>1 2024-03-01T18:46:11Z host app 1 id";
+    for (message, rfc, text) in [
+        (format!("{header} - hello there"), "5424", "hello there"),
+        (format!("{header} [a@1 b=\"c\"] hello"), "5424", "hello"),
+        (format!("{header} [a@1 b=\"c\"]"), "5424", ""),
+        (format!("{header} - \u{feff}hello"), "5424", "hello"),
+        (format!("{header} - one\ntwo"), "5424", "one\ntwo"),
+        ("<13>Mar  1 18:46:11 host no tag here".to_owned(), "3164", "no tag here"),
+        ("<13>2024-03-01T18:46:11Z host app: text".to_owned(), "3164", "text"),
+        ("<13>Mar  1 18:46:11 host app: one\ntwo".to_owned(), "3164", "one\ntwo"),
+    ] {
+        let value = decode(message.as_bytes(), &rules());
+        assert_eq!((value["rfc"].as_str(), value["message"].as_str()), (Some(rfc), Some(text)), "{message}");
+        assert_eq!(value["hostname"], "host");
+        let data = message.contains("[a@1").then(|| json!({"a@1": {"b": "c"}}));
+        assert_eq!(value.get("structured_data"), data.as_ref());
+    }
+}
