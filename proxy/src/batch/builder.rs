@@ -5,6 +5,9 @@ use std::sync::Arc;
 use super::{Body, CHUNK_TARGET, Chunk, MEMBER_MIN, Reservation, Stream};
 use crate::{decode::ReceiveTime, spool::member::Compressor};
 
+/// However small batches are, this many bytes are worth a chunk.
+const MIN_CHUNK: usize = 4096;
+
 /// A growing run of lines. One per (worker or connection, stream), used again after each [`LineBuffer::take`].
 #[derive(Debug)]
 pub struct LineBuffer {
@@ -53,10 +56,13 @@ impl LineBuffer {
         self.lines
     }
 
-    /// Whether it is time to hand over: [`CHUNK_TARGET`] bytes, or as many lines as a batch may have.
+    /// Whether it is time to hand over: [`CHUNK_TARGET`] bytes, or as many lines as a batch may have. A chunk is
+    /// never cut, so for small batches it is a quarter of what a batch may have.
     pub fn is_full(&self) -> bool {
-        let max_lines = self.stream.batching.max_lines;
-        self.bytes.len() >= CHUNK_TARGET || (max_lines > 0 && u64::from(self.lines) >= max_lines)
+        let limits = &self.stream.batching;
+        let target =
+            usize::try_from(limits.max_bytes / 4).unwrap_or(usize::MAX).clamp(MIN_CHUNK, CHUNK_TARGET);
+        self.bytes.len() >= target || (limits.max_lines > 0 && u64::from(self.lines) >= limits.max_lines)
     }
 
     /// What was collected, as a chunk: compressed from [`MEMBER_MIN`] bytes on, at `level` (see `Level::of`).
@@ -147,6 +153,12 @@ pub(super) mod tests {
         assert!(!by_lines.is_full());
         by_lines.added(1, &ReceiveTime::new(0));
         assert!(by_lines.is_full());
+        let mut small = buffer(Batching { max_bytes: 30_000, ..batching() });
+        small.out().resize(7_499, b'x');
+        small.added(1, &ReceiveTime::new(0));
+        assert!(!small.is_full());
+        small.out().push(b'\n');
+        assert!(small.is_full());
         let mut by_bytes = buffer(batching());
         by_bytes.out().resize(CHUNK_TARGET - 1, b'x');
         by_bytes.added(1_000_000, &ReceiveTime::new(0));
