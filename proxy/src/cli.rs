@@ -4,7 +4,10 @@ use std::{ffi::OsString, fmt::Write as _, io::Write as _, path::PathBuf, process
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{self, Severity};
+use crate::{
+    config::{self, Severity},
+    spool::tool,
+};
 
 /// Receives data, keeps it safe and delivers it to a ByteFreezer Receiver.
 #[derive(Debug, Parser)]
@@ -37,6 +40,11 @@ enum Command {
     Config {
         #[command(subcommand)]
         what: Documentation,
+    },
+    /// Look at a spool, check it or mend it, without a running proxy.
+    Spool {
+        #[command(subcommand)]
+        what: tool::Command,
     },
 }
 
@@ -73,6 +81,11 @@ pub fn start(arguments: impl Iterator<Item = OsString>) -> Action {
             Documentation::Schema => format!("{:#}\n", config::json_schema()),
             Documentation::Environment => config::environment_names().join("\n") + "\n",
         })),
+        Some(Command::Spool { what }) => {
+            let answer = tool::run(&what);
+            print(&answer.text);
+            Action::End(answer.verdict.into())
+        }
         None if cli.validate_config || cli.dry_run => Action::End(check(&file(), Severity::Error)),
         None => Action::Run(file()),
     }

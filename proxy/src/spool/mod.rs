@@ -40,6 +40,7 @@ mod stamps;
 mod store;
 #[cfg(test)]
 mod tests;
+pub mod tool;
 mod walk;
 mod worker;
 mod writer;

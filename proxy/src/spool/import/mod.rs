@@ -5,10 +5,10 @@
 //! among the batches. The old files go when the batch is gone, so until then one can go back.
 
 mod adopter;
-mod batch_file;
+pub(super) mod batch_file;
 mod journal;
 mod metrics;
-mod old_files;
+pub(super) mod old_files;
 mod old_meta;
 mod settle;
 #[cfg(test)]

@@ -185,7 +185,7 @@ fn message_name(name: &str) -> Option<(u64, Hint)> {
 
 /// A legal name for a batch of the old program: its own when it has one, so that sending it again replaces what
 /// arrived before. Ids with `--` and older forms (`<batch>.<hint>`) keep their time and hint.
-fn name_of(key: &DatasetKey, stem: &str, modified_ns: u64) -> Name {
+pub fn name_of(key: &DatasetKey, stem: &str, modified_ns: u64) -> Name {
     if let Some(name) = Name::parse(stem).filter(|name| name.key == *key) {
         return name;
     }

@@ -80,7 +80,7 @@ impl Adopter<'_> {
         if source.damaged {
             let quarantine = self.shared.store.layout.quarantine();
             RealDisk.make_dirs(&quarantine)?;
-            let label = source.path.to_string_lossy().replace('/', "_");
+            let label = source.path.to_string_lossy().replace('/', "+");
             RealDisk.rename(&path, &quarantine.join(label))?;
             RealDisk.sync_dir(&quarantine)?;
             self.shared.metrics().quarantined.inc();
