@@ -21,6 +21,8 @@ mod disk;
 mod filer;
 mod files;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod handle;
 mod import;
 mod instance;

@@ -39,7 +39,7 @@ pub struct Segment {
 
 /// A frame with lines.
 #[derive(Debug, Clone, Copy)]
-pub struct Lines {
+pub struct LineFrame {
     /// Segment.
     pub segment: u32,
     /// Offset of the frame in it.
@@ -60,7 +60,7 @@ pub struct Logged {
     /// Whose it is.
     pub opening: Option<Opening>,
     /// Its lines.
-    pub lines: Vec<Lines>,
+    pub lines: Vec<LineFrame>,
     /// Content of the Close frame.
     pub totals: Option<Totals>,
     /// An intent to cut it.
@@ -193,7 +193,7 @@ impl Instance {
             Kind::Open => batch.opening = Opening::decode(frame.payload),
             Kind::Raw | Kind::Member => {
                 let header = frame.header;
-                batch.lines.push(Lines {
+                batch.lines.push(LineFrame {
                     segment,
                     at,
                     offset: header.offset,

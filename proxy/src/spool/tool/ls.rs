@@ -37,8 +37,8 @@ pub struct BatchLine {
     pub tenant: TenantId,
     /// Dataset.
     pub dataset: DatasetId,
-    /// Name within the spool.
-    pub stamp: u64,
+    /// Name within the spool: 19 digits, too many for a number in JSON.
+    pub stamp: String,
     /// What the lines are.
     pub hint: Hint,
     /// Whether somebody was told that its lines are safe.
@@ -132,12 +132,11 @@ fn batch(
         }
         _ => None,
     };
-    let (lines, whole) = match headers {
-        Some(sum) => (sum.lines, true),
-        None => {
-            let all = found.assemble(data, logged)?;
-            (all.lines, all.file_is_whole)
-        }
+    let (lines, whole) = if let Some(sum) = headers {
+        (sum.lines, true)
+    } else {
+        let all = found.assemble(data, logged)?;
+        (all.lines, all.file_is_whole)
     };
     let class = opening.map(|opening| opening.key().class).or(headers.map(|sum| sum.first.class));
     let path = data.map(|data| found.layout.meta(data.tree, &data.name));
@@ -152,7 +151,7 @@ fn batch(
         },
         tenant: key.tenant,
         dataset: key.dataset,
-        stamp: stamp.0,
+        stamp: format!("{:019}", stamp.0),
         hint,
         acknowledged: class != Some(Class::Unacknowledged),
         lines,
@@ -189,7 +188,7 @@ impl Report for Listing {
         }
         line(page, format_args!("  state  held by      lines      bytes  tries  batch"));
         for b in &self.batches {
-            let name = format!("{}--{}--{:019}--{}", b.tenant, b.dataset, b.stamp, b.hint);
+            let name = format!("{}--{}--{}--{}", b.tenant, b.dataset, b.stamp, b.hint);
             let why = reason(b);
             line(
                 page,

@@ -1,7 +1,7 @@
 //! `spool repair`: the spool is opened and recovered as the proxy would, on a disk that sets no limits, and closed again.
 
 use std::{
-    io::{self, ErrorKind},
+    io::{self, ErrorKind, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -11,10 +11,11 @@ use serde::Serialize;
 
 use super::{
     super::{
-        Parts, Spool, Stamp,
+        Parts, Spool, SpoolHandle, Stamp, State,
         disk::{Disk, DiskFile, Listed, RealDisk, Source, Space},
         files::Layout,
         instance as folders,
+        walk::{Piece, pieces},
     },
     Report, Said, Verdict, line, ls, salvage,
 };
@@ -106,7 +107,23 @@ async fn recover(spool: &Spool, metrics: &Metrics) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         other => other?,
     }
+    set_damaged_aside(&spool.handle()).await?;
     spool.close(Duration::from_mins(1)).await;
+    Ok(())
+}
+
+/// Recovery reads only headers of batches that are whole; delivery, and we, look at all of them.
+async fn set_damaged_aside(spool: &SpoolHandle) -> io::Result<()> {
+    for key in spool.datasets() {
+        let all = spool.entries(&key, &[State::Queue, State::Retry, State::Dlq], None, usize::MAX);
+        for stamp in all.into_iter().map(|entry| entry.stamp) {
+            let mut bytes = Vec::new();
+            spool.open(stamp)?.read_to_end(&mut bytes)?;
+            if pieces(&bytes).iter().any(|piece| matches!(piece, Piece::Bad { .. })) {
+                spool.quarantine(stamp, "found damaged by repair".to_owned()).await?;
+            }
+        }
+    }
     Ok(())
 }
 

@@ -189,9 +189,9 @@ async fn a_flipped_bit_in_a_batch_file_is_set_aside_and_its_readable_lines_can_b
     assert!(page.contains("acme--one--"), "{page}");
 
     // Headers alone look right; whoever reads the file finds out.
-    let rig = Rig::open(settings(dir.path())).await;
-    rig.handle.quarantine(rig.all()[0].stamp, "checksum".to_owned()).await.unwrap();
-    drop(rig);
+    let (verdict, page) = repair(dir.path(), false);
+    assert_eq!(verdict, Verdict::Problems, "{page}");
+    assert!(page.contains("1 pieces went to quarantine"), "{page}");
     assert_eq!(batches(&ls(dir.path()))[0].2, 10);
     let (verdict, page) = repair(dir.path(), true);
     assert_eq!(verdict, Verdict::Sound, "{page}");

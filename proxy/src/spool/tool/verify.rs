@@ -43,7 +43,8 @@ pub struct Findings {
     batches: usize,
     members: usize,
     /// All findings.
-    pub findings: Vec<Finding>,
+    #[serde(rename = "findings")]
+    pub all: Vec<Finding>,
 }
 
 /// Checks an instance.
@@ -56,7 +57,7 @@ pub fn instance(folder: &Path) -> io::Result<Said> {
         frames: found.segments.iter().map(|segment| segment.frames).sum(),
         batches: found.files.len(),
         members: 0,
-        findings: Vec::new(),
+        all: Vec::new(),
     };
     out.log(&found);
     let without_file = found.logged.keys().filter(|stamp| !found.files.contains_key(*stamp));
@@ -253,15 +254,15 @@ impl Findings {
     }
 
     fn problem(&mut self, file: &Path, offset: u64, what: String, then: &'static str) {
-        self.findings.push(Finding { problem: true, file: file.to_owned(), offset, what, then });
+        self.all.push(Finding { problem: true, file: file.to_owned(), offset, what, then });
     }
 
     fn note(&mut self, file: &Path, offset: u64, what: String, then: &'static str) {
-        self.findings.push(Finding { problem: false, file: file.to_owned(), offset, what, then });
+        self.all.push(Finding { problem: false, file: file.to_owned(), offset, what, then });
     }
 
     fn problems(&self) -> usize {
-        self.findings.iter().filter(|finding| finding.problem).count()
+        self.all.iter().filter(|finding| finding.problem).count()
     }
 }
 
@@ -280,7 +281,7 @@ impl Report for Findings {
                 ),
             );
         }
-        for finding in &self.findings {
+        for finding in &self.all {
             let kind = if finding.problem { "problem" } else { "note" };
             let (file, at) = (finding.file.display(), finding.offset);
             line(page, format_args!("{file}: byte {at}: {kind}: {}; {}", finding.what, finding.then));
