@@ -200,7 +200,7 @@ impl<'a> Recovery<'a> {
                 }
             }
         }
-        self.store.metrics.foreign.set(foreign);
+        self.store.metrics.foreign.inc_by(foreign);
         if foreign > 0 {
             tracing::warn!(files = foreign, folder = %self.store.layout.root().display(), "there are files in the spool that are not batches; they are left alone");
         }

@@ -33,7 +33,7 @@ use crate::{
 /// Bytes taken in one round.
 const ROUND: usize = MAX_UNSYNCED;
 /// Between two attempts to write a broken log.
-const REPAIR_EVERY: Duration = Duration::from_secs(1);
+const REPAIR_EVERY: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1000 });
 
 /// Answer to a commit.
 pub type Ack = oneshot::Sender<Result<(), Refused>>;
@@ -69,10 +69,15 @@ pub struct Writer {
     due: BTreeSet<(Instant, StreamKey)>,
     /// Bytes in tails of open batches.
     tail_bytes: usize,
+    /// Bytes for batch files, handed over once their frames are synced: a file is never ahead of the log, so that one
+    /// without frames is known to be whole.
+    jobs: Vec<(Stamp, Job)>,
     acks: Vec<(Ack, u64)>,
     closed: Vec<(Arc<Building>, Totals)>,
     splits: Vec<(Sender<io::Result<Cut>>, Cut)>,
     splitting: HashSet<Stamp>,
+    /// Who waits for all batches to be closed.
+    all_closed: Vec<Sender<()>>,
     /// Datasets with batches finished since segments were last removed.
     finished: HashSet<DatasetKey>,
     unsynced_since: Option<Instant>,
@@ -102,10 +107,12 @@ impl Writer {
             open: HashMap::new(),
             due: BTreeSet::new(),
             tail_bytes: 0,
+            jobs: Vec::new(),
             acks: Vec::new(),
             closed: Vec::new(),
             splits: Vec::new(),
             splitting: HashSet::new(),
+            all_closed: Vec::new(),
             finished: HashSet::new(),
             unsynced_since: None,
             repair_at: None,
@@ -206,7 +213,7 @@ impl Writer {
                 self.splitting.insert(stamp);
                 self.splits.push((answer, cut));
             }
-            Message::CloseAll(done) => self.close_all(&done),
+            Message::CloseAll(done) => self.close_all(done),
             Message::Stop => {
                 self.settle_now();
                 self.stopped = true;
@@ -264,15 +271,15 @@ impl Writer {
                 self.tail_bytes += raw.len();
                 self.shared.tails.add(raw.len());
                 if batch.tail.raw.len() >= batch.tail_limit() {
-                    self.tail_bytes -= hand_tail_over(&self.filer, batch);
+                    self.tail_bytes -= hand_tail_over(&mut self.jobs, batch);
                 }
             }
             Body::Member(member) => {
                 self.log.append(&header, &member);
-                self.tail_bytes -= hand_tail_over(&self.filer, batch);
+                self.tail_bytes -= hand_tail_over(&mut self.jobs, batch);
                 batch.file.under_way.fetch_add(member.len() as u64, Relaxed);
                 let job = Job::Member(Arc::clone(&batch.file), member, chunk.memory);
-                self.filer.send(header.stamp, job);
+                self.jobs.push((header.stamp, job));
             }
         }
         self.shared.ledger.transfer(Place::Memory, Place::Open, lines);
@@ -297,7 +304,7 @@ impl Writer {
     fn close(&mut self, key: &StreamKey) {
         let Some(mut batch) = self.open.remove(key) else { return };
         self.due.remove(&(batch.due, key.clone()));
-        self.tail_bytes -= hand_tail_over(&self.filer, &mut batch);
+        self.tail_bytes -= hand_tail_over(&mut self.jobs, &mut batch);
         let totals = batch.totals();
         let header = Header::control(Kind::Close, batch.stamp(), totals.frames, totals.raw);
         self.frame(&header, &totals.encode());
@@ -325,7 +332,7 @@ impl Writer {
                 break;
             }
             if let Some(batch) = self.open.get_mut(&key) {
-                self.tail_bytes -= hand_tail_over(&self.filer, batch);
+                self.tail_bytes -= hand_tail_over(&mut self.jobs, batch);
             }
         }
     }
@@ -383,10 +390,16 @@ impl Writer {
         for (answer, cut) in self.splits.drain(..) {
             drop(answer.send(Ok(cut)));
         }
+        for (stamp, job) in self.jobs.drain(..) {
+            self.filer.send(stamp, job);
+        }
         failpoint!("close.synced");
         for (file, totals) in self.closed.drain(..) {
             let stamp = file.name.stamp;
             self.filer.send(stamp, Job::Publish(file, totals));
+        }
+        for done in self.all_closed.drain(..) {
+            self.filer.barrier(&done);
         }
         for chunk in std::mem::take(&mut self.held) {
             self.accept(chunk);
@@ -451,7 +464,7 @@ impl Writer {
         let stamps: HashSet<Stamp> = wanted.iter().map(|file| file.name.stamp).collect();
         let mut still_open = HashSet::new();
         for batch in self.open.values_mut().filter(|batch| stamps.contains(&batch.stamp())) {
-            self.tail_bytes -= hand_tail_over(&self.filer, batch);
+            self.tail_bytes -= hand_tail_over(&mut self.jobs, batch);
             still_open.insert(batch.stamp());
         }
         let batches = wanted
@@ -462,10 +475,13 @@ impl Writer {
                 (file, needed)
             })
             .collect();
-        self.checkpointer.make_durable(batches, &self.filer);
+        self.settle_now();
+        if !self.log.broken() {
+            self.checkpointer.make_durable(batches, &self.filer);
+        }
     }
 
-    fn close_all(&mut self, done: &Sender<()>) {
+    fn close_all(&mut self, done: Sender<()>) {
         while let Ok(message) = self.messages.try_recv() {
             self.take(message);
         }
@@ -473,8 +489,8 @@ impl Writer {
         for key in keys {
             self.close(&key);
         }
+        self.all_closed.push(done);
         self.settle_now();
-        self.filer.barrier(done);
     }
 
     fn leave_incoming(&self, chunk: &Chunk) {
@@ -487,13 +503,13 @@ impl Writer {
     }
 }
 
-/// Hands the tail to the filer; returns its length.
-fn hand_tail_over(filer: &Filer, batch: &mut OpenBatch) -> usize {
+/// Turns the tail into a job for the filer; returns its length.
+fn hand_tail_over(jobs: &mut Vec<(Stamp, Job)>, batch: &mut OpenBatch) -> usize {
     let len = batch.tail.raw.len();
     if len > 0 {
         let tail = std::mem::take(&mut batch.tail);
         batch.file.under_way.fetch_add(len as u64, Relaxed);
-        filer.send(batch.stamp(), Job::Tail(Arc::clone(&batch.file), tail, batch.stream()));
+        jobs.push((batch.stamp(), Job::Tail(Arc::clone(&batch.file), tail, batch.stream())));
     }
     len
 }

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 
 use super::{
     rig::*,
-    sim_disk::{Chance, SimDisk},
+    sim_disk::{Call, Chance, SimDisk},
 };
 use crate::{
     batch::{Body, Chunk, Class},
@@ -35,6 +35,8 @@ enum Step {
     Bury(u8),
     Revive(u8),
     Split(u8),
+    /// The next syncs of the log fail, and what they should have kept is gone.
+    SyncsFail(u8),
     Wait,
 }
 
@@ -47,6 +49,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<u8>().prop_map(Step::Bury),
         1 => any::<u8>().prop_map(Step::Revive),
         1 => any::<u8>().prop_map(Step::Split),
+        1 => (1u8..4).prop_map(Step::SyncsFail),
         1 => Just(Step::Wait),
     ]
 }
@@ -152,7 +155,7 @@ fn chunk(world: &mut World, dataset: u8, lines: u8, as_member: bool) -> (Vec<u32
     (numbers, chunk)
 }
 
-async fn perform(world: &mut World, handle: &SpoolHandle, ledger: &Ledger, step: &Step) {
+async fn perform(world: &mut World, disk: &SimDisk, handle: &SpoolHandle, ledger: &Ledger, step: &Step) {
     let pick = |n: u8| {
         let all = entries(handle);
         (!all.is_empty()).then(|| all[usize::from(n) % all.len()].clone())
@@ -210,6 +213,14 @@ async fn perform(world: &mut World, handle: &SpoolHandle, ledger: &Ledger, step:
             {
                 world.refused.insert(entry.file_name());
             }
+        }
+        Step::SyncsFail(times) => {
+            let mut left = *times;
+            disk.set_fault(move |call, path| {
+                let hit = left > 0 && call == Call::Sync && path.starts_with("/spool/log");
+                left -= u8::from(hit);
+                hit.then_some(std::io::ErrorKind::Other)
+            });
         }
         Step::Wait => tokio::time::sleep(Duration::from_millis(40)).await,
     }
@@ -289,7 +300,7 @@ fn play(runs: &[Run]) {
                 if disk.is_off() {
                     break;
                 }
-                perform(&mut world, &handle, &ledger, step).await;
+                perform(&mut world, &disk, &handle, &ledger, step).await;
                 if !disk.is_off() {
                     let events = ledger.snapshot();
                     assert!(events.balanced(), "{events:?}");
