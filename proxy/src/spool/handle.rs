@@ -134,6 +134,7 @@ impl Spool {
             log_limit,
             born: Mutex::new(Some(HashSet::new())),
             abandoned: Flag::default(),
+            wants_space: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             room: Notify::new(),
             told_full: Throttle::default(),

@@ -56,6 +56,8 @@ pub struct Shared {
     pub born: Mutex<Option<HashSet<Stamp>>>,
     /// Set when threads must not wait any longer.
     pub abandoned: Flag,
+    /// Somebody asked for space.
+    pub wants_space: AtomicBool,
     /// Intake has ended.
     pub stopping: AtomicBool,
     /// Woken when there may be room.
@@ -130,6 +132,7 @@ impl Shared {
 
     /// The volume is full: the worker shall delete from the DLQ.
     pub fn ask_for_space(&self) {
+        self.wants_space.store(true, Relaxed);
         drop(self.worker.send(Op::FreeSpace));
     }
 

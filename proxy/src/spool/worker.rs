@@ -202,9 +202,9 @@ impl Worker {
     }
 
     /// Bad members go to quarantine; the rest lives on under a new name, because a name never gets shorter.
-    fn quarantine(&self, stamp: Stamp, why: &str) -> io::Result<()> {
+    fn quarantine(&mut self, stamp: Stamp, why: &str) -> io::Result<()> {
         let record = self.record(stamp)?;
-        let store = &self.shared.store;
+        let store = self.shared.store.clone();
         let name = record.name();
         let bytes = store.read(record.tree, &name)?;
         let found = pieces(&bytes);
@@ -251,7 +251,7 @@ impl Worker {
 
     fn split(&mut self, stamp: Stamp) -> io::Result<Option<[Stamp; 2]>> {
         let record = self.record(stamp)?;
-        let store = &self.shared.store;
+        let store = self.shared.store.clone();
         let bytes = store.read(record.tree, &record.name())?;
         let Some(lines) = split::middle(&bytes)? else { return Ok(None) };
         let cut = self.name_halves(stamp, lines)?;
@@ -296,10 +296,21 @@ impl Worker {
         Ok(())
     }
 
-    fn name_halves(&self, stamp: Stamp, lines: u64) -> io::Result<Cut> {
+    /// Waits until the intent is synced, however long the log cannot be written.
+    fn name_halves(&mut self, stamp: Stamp, lines: u64) -> io::Result<Cut> {
         let (answer, named) = bounded(1);
         self.shared.tell_writer(Message::Split(stamp, lines, answer));
-        named.recv().map_err(io::Error::other)?
+        loop {
+            match named.recv_timeout(Duration::from_millis(100)) {
+                Ok(cut) => return Ok(cut),
+                Err(RecvTimeoutError::Timeout) if !self.shared.abandoned.is_set() => {}
+                Err(_) => return Err(io::Error::other("the spool is closing")),
+            }
+            // This thread is also the one that makes space for the log.
+            if self.shared.wants_space.load(Relaxed) {
+                self.free_space();
+            }
+        }
     }
 
     fn make_room(&self) {
@@ -338,6 +349,7 @@ impl Worker {
             return;
         }
         self.freed_at = Some(Instant::now());
+        self.shared.wants_space.store(false, Relaxed);
         let held = self.shared.usage().dlq.load(Relaxed);
         let goal = held.saturating_sub((self.shared.limits.dlq() / 16).clamp(256 << 10, 64 << 20));
         while self.evict("volume_full") && self.shared.usage().dlq.load(Relaxed) > goal {}

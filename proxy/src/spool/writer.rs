@@ -48,7 +48,7 @@ pub enum Message {
     /// A batch is finished and its file removed.
     Done(Stamp, DatasetKey),
     /// Name the halves of a batch and sync the intent.
-    Split(Stamp, u64, Sender<io::Result<Cut>>),
+    Split(Stamp, u64, Sender<Cut>),
     /// Close all batches, sync, answer when all are in the backlog.
     CloseAll(Sender<()>),
     /// Sync and end.
@@ -74,7 +74,7 @@ pub struct Writer {
     jobs: Vec<(Stamp, Job)>,
     acks: Vec<(Ack, u64)>,
     closed: Vec<(Arc<Building>, Totals)>,
-    splits: Vec<(Sender<io::Result<Cut>>, Cut)>,
+    splits: Vec<(Sender<Cut>, Cut)>,
     splitting: HashSet<Stamp>,
     /// Who waits for all batches to be closed.
     all_closed: Vec<Sender<()>>,
@@ -388,7 +388,7 @@ impl Writer {
             drop(ack.send(Ok(())));
         }
         for (answer, cut) in self.splits.drain(..) {
-            drop(answer.send(Ok(cut)));
+            let _ = answer.send(cut);
         }
         for (stamp, job) in self.jobs.drain(..) {
             self.filer.send(stamp, job);
@@ -407,7 +407,8 @@ impl Writer {
     }
 
     /// Nothing is acknowledged. What was taken stays in its batches and is written when that is possible again, so it
-    /// is counted as found there; the peer that is refused counts it as never accepted.
+    /// is counted as found there; the peer that is refused counts it as never accepted. Who names halves goes on
+    /// waiting: the intent may be on the disk already, and the original must not be sent after that.
     fn failed(&mut self, error: &io::Error) {
         if self.repair_at.is_none() {
             tracing::warn!(%error, "the log cannot be written; nothing is acknowledged until it can");
@@ -426,9 +427,6 @@ impl Writer {
             } else {
                 ledger.transfer(Place::Memory, Place::Open, lines);
             }
-        }
-        for (answer, _) in self.splits.drain(..) {
-            drop(answer.send(Err(io::Error::other(refused.to_string()))));
         }
     }
 

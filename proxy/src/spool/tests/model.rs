@@ -300,7 +300,17 @@ fn play(runs: &[Run]) {
                 if disk.is_off() {
                     break;
                 }
-                perform(&mut world, &disk, &handle, &ledger, step).await;
+                // A dead process answers nobody.
+                let dead = async {
+                    while !disk.is_off() {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                };
+                tokio::select! {
+                    () = perform(&mut world, &disk, &handle, &ledger, step) => {}
+                    () = dead => {}
+                }
                 if !disk.is_off() {
                     let events = ledger.snapshot();
                     assert!(events.balanced(), "{events:?}");
