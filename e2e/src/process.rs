@@ -23,7 +23,7 @@ use tempfile::TempDir;
 
 use crate::http::Client;
 
-/// Path of the binary: `BYTEFREEZER_PROXY_BIN`, else the one of this build, brought up to date once per test run.
+/// Path of the binary: `PROXY_BINARY`, else the one of this build, brought up to date once per test run.
 pub fn binary() -> Result<&'static Path> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let found = BINARY.get_or_init(|| find_binary().map_err(|error| format!("{error:#}")));
@@ -31,7 +31,7 @@ pub fn binary() -> Result<&'static Path> {
 }
 
 fn find_binary() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("BYTEFREEZER_PROXY_BIN") {
+    if let Some(path) = std::env::var_os("PROXY_BINARY") {
         return Ok(path.into());
     }
     let own = std::env::current_exe()?;

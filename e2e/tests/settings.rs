@@ -63,7 +63,7 @@ const TABLE: &[(&str, &str)] = &[
     ("receiver.timeout_seconds", "receiver_timeout_ends_an_upload"),
     ("receiver.upload_worker_count", "receiver_workers_and_idle_connections"),
     ("receiver.max_idle_conns", "receiver_workers_and_idle_connections"),
-    ("receiver.ca_file", "receiver_over_tls_needs_its_authority"),
+    ("receiver.ca_file", "tls_needs_a_known_authority_and_ca_file_makes_one_known"),
     ("receiver.max_payload_size", "w22_no_body_is_larger_than_the_receiver_takes"),
     ("batching.max_lines", "batches_are_cut_by_lines_bytes_and_age"),
     ("batching.max_bytes", "batches_are_cut_by_lines_bytes_and_age"),
@@ -127,7 +127,7 @@ const TABLE: &[(&str, &str)] = &[
     ("config.enable_authentication", "old_webhook_authentication_still_works"),
     ("config.max_payload_size", "path_and_body_limits_of_http"),
     ("config.max_lines_per_request", "path_and_body_limits_of_http"),
-    ("config.max_compression_ratio", "path_and_body_limits_of_http"),
+    ("config.max_compression_ratio", "compressed_bombs_are_refused_by_ratio_and_by_size"),
     ("config.idle_timeout", "slow_loris_and_idle_connections_do_not_keep_others_out"),
 ];
 
@@ -587,6 +587,7 @@ fn w17_a_full_spool_answers_503_and_recovers() {
     assert!(refusals >= Some(1), "{refusals:?}");
     world.receiver.up().unwrap();
     world.receiver.wait_lines(accepted * lines, LIMIT).unwrap();
+    let mut client = Client::new(([127, 0, 0, 1], world.port).into());
     until(LIMIT, "room again", || (client.post("/webhook", b"x").unwrap().status == 200).then_some(()))
         .unwrap();
     world.receiver.wait_lines(accepted * lines + 1, LIMIT).unwrap();

@@ -86,8 +86,10 @@ async fn answer(request: hyper::Request<Incoming>, shared: &Shared, reset: &Canc
     let headers = collect_headers(&head.headers);
     let name =
         headers.iter().find(|(n, _)| n == "x-proxy-filename").map_or_else(String::new, |(_, v)| v.clone());
-    let mut record =
-        Request { at, path: path.clone(), headers: headers.clone(), name: name.clone(), body: 0, status: 0 };
+    let record = record(
+        shared,
+        Request { at, path: path.clone(), headers: headers.clone(), name: name.clone(), body: 0, status: 0 },
+    );
     let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     let (tenant, dataset) = match segments[..] {
         [tenant, dataset] => (tenant.to_owned(), dataset.to_owned()),
@@ -109,11 +111,12 @@ async fn answer(request: hyper::Request<Incoming>, shared: &Shared, reset: &Canc
         _ => None,
     };
     let read = read_body(body, limit, reset_after).await;
-    record.body = read.as_ref().map_or(0, Bytes::len);
+    if let Some(request) = shared.requests.lock().get_mut(record) {
+        request.body = read.as_ref().map_or(0, Bytes::len);
+    }
     match fault {
-        Fault::Reset(_) => return hang_up(shared, record, reset).await,
+        Fault::Reset(_) => return hang_up(reset).await,
         Fault::Hang => {
-            shared.requests.lock().push(record);
             shared.lifted.notified().await;
             return text(503, "lifted");
         }
@@ -134,7 +137,7 @@ async fn answer(request: hyper::Request<Incoming>, shared: &Shared, reset: &Canc
         Some(body) => store(shared, Key { tenant, dataset }, name, headers, body),
     };
     match fault {
-        Fault::Unanswered => hang_up(shared, record, reset).await,
+        Fault::Unanswered => hang_up(reset).await,
         Fault::Endless(status) => {
             let mut endless = Response::new(Either::Right(Endless));
             *endless.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or_default();
@@ -144,15 +147,22 @@ async fn answer(request: hyper::Request<Incoming>, shared: &Shared, reset: &Canc
     }
 }
 
-async fn hang_up(shared: &Shared, record: Request, reset: &CancellationToken) -> Answer {
-    shared.requests.lock().push(record);
+async fn hang_up(reset: &CancellationToken) -> Answer {
     reset.cancel();
     pending().await
 }
 
-fn finish(shared: &Shared, mut record: Request, answer: Answer) -> Answer {
-    record.status = answer.status().as_u16();
-    shared.requests.lock().push(record);
+/// Notes a request when it comes: an answer that nobody waits for any more is never made.
+fn record(shared: &Shared, request: Request) -> usize {
+    let mut requests = shared.requests.lock();
+    requests.push(request);
+    requests.len() - 1
+}
+
+fn finish(shared: &Shared, record: usize, answer: Answer) -> Answer {
+    if let Some(request) = shared.requests.lock().get_mut(record) {
+        request.status = answer.status().as_u16();
+    }
     answer
 }
 

@@ -178,7 +178,11 @@ impl<'a> Session<'a> {
             match self.decode(&now) {
                 Progress::Full => self.hand_over(stop).await,
                 Progress::Done => break,
-                Progress::Close => return Err(Refusal::Oversize),
+                Progress::Close => {
+                    // Nothing of that line is kept, nor of what follows it.
+                    self.input.clear();
+                    return Err(Refusal::Oversize);
+                }
             }
         }
         if filled && self.input.capacity() < LARGE {
