@@ -131,9 +131,14 @@ fn next(bytes: &[u8], at: usize, number: u32) -> Option<Frame<'_>> {
 
 /// The first valid frame at or after `from`.
 fn search(bytes: &[u8], from: usize, number: u32) -> Option<(usize, Frame<'_>)> {
+    /// Most of a segment that a crash left behind was preallocated and never written.
+    const UNWRITTEN: &[u8] = &[0; PAGE];
     let mut at = from;
     loop {
         at = at.next_multiple_of(frame::ALIGN);
+        while bytes.get(at..at + PAGE) == Some(UNWRITTEN) {
+            at += PAGE;
+        }
         let skip = bytes.get(at..)?.iter().position(|byte| *byte != 0)?;
         at = at + skip - (at + skip) % frame::ALIGN;
         if let Some(frame) = next(bytes, at, number) {
