@@ -134,19 +134,24 @@ fn batching_of_one_input_beats_the_global_one() {
     let receiver = Receiver::start(Settings::default()).unwrap();
     let port = free_port().unwrap();
     let own = json!({"data_hint": "ndjson", "batching": {
-        "max_lines": 100, "max_bytes": 30_000, "timeout_seconds": 1, "compression_enabled": false,
+        "max_lines": 120, "max_bytes": 60_000, "timeout_seconds": 1, "compression_enabled": false,
         "compression_level": 1, "compression_adaptive": false,
     }});
-    let config = json!({"batching": {"timeout_seconds": 3600}, "inputs": [input("udp", "one", port, &own)]});
+    let config = json!({"batching": {"timeout_seconds": 3600}, "inputs": [input("http", "one", port, &own)]});
     let proxy = Proxy::start(&receiver.url(), &config).unwrap();
     let world = World { receiver, proxy, port };
-    for n in 0..250 {
-        world.datagram(format!("{{\"n\":{n},\"text\":\"{}\"}}", "a".repeat(500)).as_bytes());
+    // A request is never divided, so batches hold as many whole ones as fit.
+    let mut client = world.client();
+    for (requests, length) in [(6, 500), (6, 10)] {
+        let body = format!("{{\"text\":\"{}\"}}\n", "a".repeat(length)).repeat(50);
+        for _ in 0..requests {
+            assert_eq!(client.post("/webhook", body.as_bytes()).unwrap().status, 200);
+        }
     }
-    world.lines(250);
+    world.lines(600);
     for batch in world.receiver.batches() {
         assert!(
-            batch.lines <= 100 && batch.body.len() <= 30_000,
+            batch.lines <= 120 && batch.body.len() <= 60_000,
             "{} lines, {} bytes",
             batch.lines,
             batch.body.len()
