@@ -564,6 +564,7 @@ fn lines_of(body: &[u8]) -> u64 {
     body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count() as u64
 }
 
+/// H-19: the limit holds when data is taken in, not at a clean-up later.
 #[test]
 fn w17_a_full_spool_answers_503_and_recovers() {
     let world = world(&json!({"spooling": {"max_size_bytes": 8 << 20}}));

@@ -311,6 +311,19 @@ fn every_former_key_is_an_alias_or_is_answered_by_name() {
     );
 }
 
+/// H-21: another layout than the one there is, is answered by name, and the inputs run all the same.
+#[test]
+fn h21_another_organization_is_answered_by_name_and_stops_nothing() {
+    for layout in ["flat", "date_based", "protocol_based", "nonsense"] {
+        let loaded = load(
+            &(inputs("  - {type: udp, name: a, config: {port: 1}}\n")
+                + &format!("spooling: {{organization: {layout}}}\n")),
+        );
+        assert!(problem(&loaded, "spooling.organization").what.contains("has no effect"), "{layout}");
+        assert_eq!(good(loaded).inputs.len(), 1, "{layout}");
+    }
+}
+
 #[test]
 fn aliases_carry_their_value() {
     let loaded = load(

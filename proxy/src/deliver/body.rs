@@ -6,7 +6,10 @@
 
 use std::{
     io::{self, Read},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use bytes::Bytes;
@@ -27,28 +30,37 @@ pub enum Trouble {
     Unreadable(io::Error),
 }
 
-/// Where a body leaves word of its trouble; the HTTP client only knows that it broke off.
-pub type TroubleSlot = Arc<Mutex<Option<Trouble>>>;
+/// What a body tells of itself; the HTTP client only knows that it broke off.
+#[derive(Debug, Default)]
+pub struct Word {
+    /// Why it broke off.
+    pub trouble: Mutex<Option<Trouble>>,
+    /// Its last bytes were handed to the connection.
+    pub whole: AtomicBool,
+}
 
 /// A reader as a stream of checked pieces. No thread waits while the peer does not read.
 pub fn stream(
     reader: Box<dyn Read + Send>,
     len: u64,
-    trouble: TroubleSlot,
+    word: Arc<Word>,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     let source = Source { reader, left: len, check: Check::default() };
     stream::try_unfold(Some(source), move |source| {
-        let trouble = Arc::clone(&trouble);
+        let word = Arc::clone(&word);
         async move {
             let Some(mut source) = source else { return Ok(None) };
             let read = tokio::task::spawn_blocking(move || source.piece().map(|piece| (piece, source))).await;
             let failed = match read {
                 Ok(Ok((None, _))) => return Ok(None),
-                Ok(Ok((Some(piece), source))) => return Ok(Some((piece, Some(source)))),
+                Ok(Ok((Some(piece), source))) => {
+                    word.whole.fetch_or(source.left == 0, Relaxed);
+                    return Ok(Some((piece, Some(source))));
+                }
                 Ok(Err(trouble)) => trouble,
                 Err(join) => Trouble::Unreadable(io::Error::other(join)),
             };
-            *trouble.lock() = Some(failed);
+            *word.trouble.lock() = Some(failed);
             Err(io::Error::other("the batch file cannot be sent"))
         }
     })
@@ -166,14 +178,15 @@ mod tests {
     }
 
     async fn send(file: Vec<u8>, len: u64) -> (Vec<u8>, Option<Trouble>) {
-        let trouble = TroubleSlot::default();
+        let word = Arc::<Word>::default();
         let mut sent = Vec::new();
-        let mut body = Box::pin(stream(Box::new(io::Cursor::new(file)), len, Arc::clone(&trouble)));
+        let mut body = Box::pin(stream(Box::new(io::Cursor::new(file)), len, Arc::clone(&word)));
         while let Ok(Some(piece)) = body.try_next().await {
             assert!(piece.len() <= PIECE);
             sent.extend_from_slice(&piece);
         }
-        let trouble = trouble.lock().take();
+        let trouble = word.trouble.lock().take();
+        assert_eq!(word.whole.load(Relaxed), trouble.is_none());
         (sent, trouble)
     }
 

@@ -6,7 +6,7 @@
 use std::{
     error::Error as _,
     io::Read,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -18,7 +18,7 @@ use reqwest::{
 };
 
 use super::{
-    body::{Trouble, TroubleSlot, stream},
+    body::{Trouble, Word, stream},
     outcome::{Outcome, classify, unreachable},
 };
 use crate::{
@@ -55,7 +55,12 @@ pub enum ClientError {
 #[derive(Debug)]
 pub enum Upload {
     /// The Receiver or the network said so.
-    Done(Outcome),
+    Done {
+        /// What.
+        outcome: Outcome,
+        /// All bytes went out, so the Receiver may have the batch whatever the outcome.
+        whole: bool,
+    },
     /// The file is not as it was written; nothing usable was sent.
     Corrupt(String),
     /// The file cannot be read now.
@@ -103,16 +108,16 @@ impl Client {
         file: Box<dyn Read + Send>,
     ) -> Upload {
         let deadline = Instant::now() + self.timeout;
-        let trouble = TroubleSlot::default();
-        let body = Body::wrap_stream(stream(file, entry.file_bytes, Arc::clone(&trouble)));
+        let word = Arc::<Word>::default();
+        let body = Body::wrap_stream(stream(file, entry.file_bytes, Arc::clone(&word)));
         let request = self.request(entry, authorization).body(body).send();
         let answer = tokio::time::timeout_at(deadline.into(), request).await;
-        match trouble.lock().take() {
+        match word.trouble.lock().take() {
             Some(Trouble::Corrupt(why)) => return Upload::Corrupt(why),
             Some(Trouble::Unreadable(error)) => return Upload::Unreadable(error),
             None => {}
         }
-        Upload::Done(match answer {
+        let outcome = match answer {
             Err(_) => unreachable(true, &format!("no answer within {} s", self.timeout.as_secs_f32())),
             Ok(Err(error)) => unreachable(error.is_timeout(), &causes(&error)),
             Ok(Ok(response)) => {
@@ -123,7 +128,8 @@ impl Client {
                 let retry_after = retry_after.as_ref().and_then(|value| value.to_str().ok());
                 classify(status, retry_after, &text, SystemTime::now())
             }
-        })
+        };
+        Upload::Done { outcome, whole: word.whole.load(Relaxed) }
     }
 
     fn request(&self, entry: &Entry, authorization: Option<HeaderValue>) -> reqwest::RequestBuilder {

@@ -35,6 +35,7 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 mod token;
+mod unsure;
 mod worker;
 
 pub use circuit::CircuitStatus;
@@ -48,12 +49,13 @@ use self::{
     metrics::{DeliverMetrics, ScopeLabel},
     schedule::{Answer, Report, Schedule, Settings, Then},
     token::TokenStore,
+    unsure::Unsure,
     worker::{Link, Worker},
 };
 use crate::{
     config::{Config, Receiver, Spooling, Tokens},
     metrics::Metrics,
-    spool::{SpoolHandle, State},
+    spool::{SpoolHandle, Stamp, State},
 };
 
 /// Time for jobs to write down their end after the grace.
@@ -109,6 +111,7 @@ impl Deliverer {
             tokens: TokenStore::new(parts.tokens),
             cancel: CancellationToken::new(),
             sending: Mutex::default(),
+            unsure: Unsure::new(now()),
             log: worker::BatchLog::default(),
         };
         let schedule = Schedule::new(settings(&parts.receiver, &parts.spooling, pace));
@@ -273,6 +276,12 @@ impl Driver {
             self.shared.schedule.lock().finish(id, &report, Instant::now(), SystemTime::now());
         }
     }
+}
+
+/// Above the stamps of earlier runs, below those of this one.
+fn now() -> Stamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Stamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
 async fn sleep_until(at: Option<Instant>) {

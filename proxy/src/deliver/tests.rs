@@ -1,6 +1,7 @@
 //! Delivery over real sockets.
 
 mod delivery;
+mod names;
 mod receiver;
 mod site;
 mod upload;

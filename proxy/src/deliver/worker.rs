@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    io::ErrorKind,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -15,6 +16,7 @@ use super::{
     outcome::{Outcome, can_pass, label},
     schedule::{Answer, Job, Report, Task, Then},
     token::TokenStore,
+    unsure::Unsure,
 };
 use crate::{
     ids::DatasetKey,
@@ -24,6 +26,8 @@ use crate::{
 
 /// DLQ entries looked at in one pass.
 const DLQ_PAGE: usize = 64;
+/// A file that is moved just now is found again after this time.
+const MOVED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a reload replaces.
 #[derive(Debug)]
@@ -51,6 +55,8 @@ pub struct Worker {
     pub cancel: CancellationToken,
     /// Batches being sent, so that none goes twice at a time when a person returns one that probes from the DLQ.
     pub sending: Mutex<HashSet<Stamp>>,
+    /// Batches that must not be cut for a limit of ours.
+    pub unsure: Unsure,
     /// Log lines about single batches.
     pub log: BatchLog,
 }
@@ -137,6 +143,9 @@ impl Worker {
                 report(Answer::Nothing, self.left(stamp, done))
             }
             Sent::Unreadable(_) if self.spool.entry(stamp).is_none() => report(Answer::Nothing, Then::Left),
+            Sent::Unreadable(error) if error.kind() == ErrorKind::NotFound => {
+                self.missing(entry, error).await
+            }
             Sent::Unreadable(error) => {
                 self.trouble(stamp, &error);
                 report(Answer::Nothing, Then::Later)
@@ -144,9 +153,25 @@ impl Worker {
         }
     }
 
+    /// The file is gone: the batch is given up, with its lines counted, instead of being tried for ever.
+    async fn missing(&self, entry: &Entry, error: std::io::Error) -> Report {
+        let stamp = entry.stamp;
+        tokio::time::sleep(MOVED_WITHIN).await;
+        match self.spool.open(stamp) {
+            Ok(_) => report(Answer::Nothing, Then::Again),
+            Err(again) if again.kind() == ErrorKind::NotFound => {
+                let why = format!("the file {} is gone: {error}", entry.file_name());
+                let done = self.spool.quarantine(stamp, why).await;
+                report(Answer::Nothing, self.left(stamp, done))
+            }
+            Err(error) => report(Answer::Nothing, self.left(stamp, Err(error))),
+        }
+    }
+
     async fn send(&self, entry: &Entry) -> Sent {
         let link = self.link.load_full();
-        if link.max_payload_size > 0 && entry.file_bytes > link.max_payload_size {
+        let too_large = link.max_payload_size > 0 && entry.file_bytes > link.max_payload_size;
+        if too_large && !self.unsure.contains(entry.stamp) {
             return Sent::Done(Outcome::TooLarge(Failure {
                 reason: Reason::TooLarge,
                 status: None,
@@ -172,7 +197,8 @@ impl Worker {
             None => return Sent::Cancelled,
             Some(Upload::Corrupt(why)) => (Sent::Corrupt(why), "corrupt"),
             Some(Upload::Unreadable(error)) => (Sent::Unreadable(error), "local"),
-            Some(Upload::Done(outcome)) => {
+            Some(Upload::Done { outcome, whole }) => {
+                self.note(entry.stamp, &outcome, whole);
                 let class = class(&outcome);
                 (Sent::Done(outcome), class)
             }
@@ -180,6 +206,16 @@ impl Worker {
         self.metrics.duration.observe(started.elapsed().as_secs_f64());
         self.metrics.uploads.get_or_create(&OutcomeLabel { outcome }).inc();
         sent
+    }
+
+    fn note(&self, stamp: Stamp, outcome: &Outcome, whole: bool) {
+        match outcome {
+            Outcome::Delivered => self.unsure.remove(stamp),
+            Outcome::Unavailable { .. } | Outcome::Failed(_) if whole => {
+                self.unsure.insert(stamp, |stamp| self.spool.entry(stamp).is_some());
+            }
+            _ => {}
+        }
     }
 
     async fn settle(&self, entry: &Entry, origin: Origin, outcome: Outcome) -> Report {
@@ -316,8 +352,9 @@ impl Worker {
 
     fn trouble(&self, stamp: Stamp, error: &std::io::Error) {
         if let Some(suppressed) = self.log.local.pass() {
+            let batch = self.spool.entry(stamp).map(|entry| entry.file_name()).unwrap_or_default();
             tracing::warn!(
-                stamp = stamp.0,
+                batch,
                 %error,
                 suppressed,
                 "the spool could not read a batch or note what became of it; it stays and is tried again"

@@ -10,22 +10,7 @@ use std::{
 
 use bytefreezer_proxy::{config::Input, inputs::InputState};
 
-use crate::rig::{Rig, from, http, on_host, on_port, sender, syslog, tcp, udp, with};
-
-/// Inodes of the UDP sockets on a port, sorted.
-fn inodes(port: u16) -> Vec<u64> {
-    let suffix = format!(":{port:04X}");
-    let table = std::fs::read_to_string("/proc/net/udp").unwrap();
-    let mut inodes: Vec<u64> = table
-        .lines()
-        .skip(1)
-        .map(|line| line.split_whitespace().collect::<Vec<_>>())
-        .filter(|fields| fields[1].ends_with(&suffix) && fields[2].ends_with(":0000"))
-        .map(|fields| fields[9].parse().unwrap())
-        .collect();
-    inodes.sort_unstable();
-    inodes
-}
+use crate::rig::{Rig, from, http, inodes, on_host, on_port, sender, syslog, tcp, udp, with};
 
 /// W-6: inputs come, go and change while datagrams at 1 kHz lose nothing and the sockets stay.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -159,6 +159,21 @@ pub async fn until<T, E: std::fmt::Debug>(what: &str, check: impl Fn() -> Result
     }
 }
 
+/// Inodes of the UDP sockets on a port, sorted.
+pub fn inodes(port: u16) -> Vec<u64> {
+    let suffix = format!(":{port:04X}");
+    let table = std::fs::read_to_string("/proc/net/udp").unwrap();
+    let mut inodes: Vec<u64> = table
+        .lines()
+        .skip(1)
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|fields| fields[1].ends_with(&suffix) && fields[2].ends_with(":0000"))
+        .map(|fields| fields[9].parse().unwrap())
+        .collect();
+    inodes.sort_unstable();
+    inodes
+}
+
 /// A UDP sender with the given source address.
 pub fn sender(source: &str, to: SocketAddr) -> UdpSocket {
     let socket = UdpSocket::bind((source.parse::<IpAddr>().unwrap(), 0)).unwrap();

@@ -4,7 +4,7 @@ use std::{net::UdpSocket, os::fd::AsRawFd};
 
 use bytefreezer_proxy::{config::Source, inputs::InputState};
 
-use crate::rig::{Rig, from, on_host, sender, syslog, udp, until, with};
+use crate::rig::{Rig, from, inodes, on_host, sender, syslog, udp, until, with};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn datagrams_become_lines_with_their_kind_decided_per_line() {
@@ -83,6 +83,63 @@ async fn merged_datagrams_are_taken_apart_again() {
         assert!(line.starts_with(&format!("{{\"n\":{}", number + 100)), "{line}");
     }
     assert_eq!(rig.status("bulk").messages, 62);
+}
+
+/// H-11: datagrams without a line end never run together.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn h11_each_datagram_ends_its_line() {
+    let rig = Rig::start(vec![udp("endless")]).await;
+    let socket = sender("127.0.0.1", rig.address("endless", "udp"));
+    for number in 0..100 {
+        socket.send(format!("{{\"n\":{}}}", number + 100).as_bytes()).unwrap();
+    }
+    let lines = rig.wait_lines("endless", 100).await;
+    assert_eq!(lines.len(), 100);
+    assert!(lines.iter().all(|line| line.matches("\"n\":").count() == 1 && line.ends_with('}')), "{lines:?}");
+}
+
+/// W-34: while nothing is delivered, thousands of datagrams are a few files.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn w34_there_is_no_file_per_message() {
+    let slow = with(udp("many"), |input| input.batching.timeout = std::time::Duration::from_secs(2));
+    let rig = Rig::start(vec![slow]).await;
+    let socket = sender("127.0.0.1", rig.address("many", "udp"));
+    for number in 0..3000 {
+        socket.send(format!("{{\"n\":{number},\"pad\":\"{}\"}}", "x".repeat(150)).as_bytes()).unwrap();
+        if number % 20 == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    }
+    assert_eq!(rig.wait_lines("many", 3000).await.len(), 3000);
+    let files = files(&rig.config.spooling.directory);
+    assert!((1..=30).contains(&files), "{files} files");
+}
+
+fn files(folder: &std::path::Path) -> usize {
+    std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| if path.is_dir() { files(&path) } else { 1 })
+        .sum()
+}
+
+/// W-35: a port has as many sockets as there are receive threads, each with the buffer that was asked for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn w35_a_port_has_a_socket_per_receive_thread() {
+    for threads in [1, 2, 4] {
+        let mut config = crate::rig::config(vec![udp("shared"), on_host(udp("other"), "127.0.0.2")]);
+        config.limits.receive_threads = threads;
+        let rig = Rig::start_with(config).await;
+        for name in ["shared", "other"] {
+            let address = rig.address(name, "udp");
+            assert_eq!(inodes(address.port()).len(), threads, "{name}");
+            let sockets: Vec<_> = (0..16).map(|_| sender("127.0.0.1", address)).collect();
+            for socket in &sockets {
+                socket.send(b"x").unwrap();
+            }
+            assert_eq!(rig.wait_lines(name, 16).await.len(), 16);
+        }
+    }
 }
 
 #[allow(unsafe_code)]

@@ -56,7 +56,7 @@ async fn send(receiver: &Receiver, lines: u32) -> Outcome {
     let client = Client::new(receiver, "bytefreezer-proxy/1.2.3").unwrap();
     let (entry, file) = batch(lines, true);
     match client.upload(&entry, None, Box::new(Cursor::new(file))).await {
-        Upload::Done(outcome) => outcome,
+        Upload::Done { outcome, .. } => outcome,
         other => panic!("{other:?}"),
     }
 }
@@ -68,7 +68,7 @@ async fn h7_h8_h9_h10_request_line_and_headers_are_those_of_the_wire_sheet() {
     let (entry, file) = batch(1000, false);
     let token = Some("Bearer EXAMPLE".parse().unwrap());
     let upload = client.upload(&entry, token, Box::new(Cursor::new(file.clone()))).await;
-    assert!(matches!(upload, Upload::Done(Outcome::Delivered)));
+    assert!(matches!(upload, Upload::Done { outcome: Outcome::Delivered, whole: true }));
     let seen = fake.seen();
     let request = &seen[0];
     assert_eq!(request.line, "POST /base/acme/web-logs HTTP/1.1");
