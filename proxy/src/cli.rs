@@ -83,6 +83,7 @@ pub fn start(arguments: impl Iterator<Item = OsString>) -> Action {
         })),
         Some(Command::Spool { what }) => {
             let answer = tool::run(&what);
+            eprint!("{}", answer.error);
             print(&answer.text);
             Action::End(answer.verdict.into())
         }

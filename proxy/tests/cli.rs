@@ -121,3 +121,13 @@ fn an_unknown_option_is_refused() {
     let outcome = run(&["--confg", "x"], &[]);
     assert!(outcome.code == Some(2) && outcome.err.contains("--config"), "{}", outcome.err);
 }
+
+#[test]
+fn a_spool_that_is_none_is_an_error_on_standard_error() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in ["ls", "verify", "repair"] {
+        let outcome = run(&["spool", command, folder.path().to_str().unwrap(), "--json"], &[]);
+        assert_eq!((outcome.code, outcome.out.as_str()), (Some(2), ""), "{command}");
+        assert!(outcome.err.contains("cannot be read"), "{}", outcome.err);
+    }
+}

@@ -11,6 +11,9 @@ use super::{
 };
 
 /// Reads `bytes` as everything the spool reads from its files.
+///
+/// # Panics
+/// When something does not hold.
 pub fn any_bytes(bytes: &[u8]) {
     let number = frame::word(bytes, 0).unwrap_or(1);
     let synced = frame::word(bytes, 4).unwrap_or(0);

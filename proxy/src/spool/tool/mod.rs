@@ -68,6 +68,8 @@ pub enum Verdict {
 pub struct Answer {
     /// For standard output.
     pub text: String,
+    /// For standard error.
+    pub error: String,
     /// How it ended.
     pub verdict: Verdict,
 }
@@ -95,11 +97,11 @@ pub fn run(command: &Command) -> Answer {
         Ok(reports) => {
             let verdict = reports.iter().map(Report::verdict).max_by_key(|verdict| *verdict as u8);
             let text = if place.json { json(&reports) } else { text(&reports) };
-            Answer { text, verdict: verdict.unwrap_or(Verdict::Sound) }
+            Answer { text, error: String::new(), verdict: verdict.unwrap_or(Verdict::Sound) }
         }
         Err(error) => {
-            let text = format!("{}: cannot be read: {error}\n", place.directory.display());
-            Answer { text, verdict: Verdict::Failed }
+            let error = format!("{}: cannot be read: {error}\n", place.directory.display());
+            Answer { text: String::new(), error, verdict: Verdict::Failed }
         }
     }
 }
