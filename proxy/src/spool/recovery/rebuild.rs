@@ -1,0 +1,265 @@
+//! Puts batches together from what their files hold and what the log has beyond that.
+
+use std::{collections::HashMap, io};
+
+use crc32fast::Hasher;
+
+use super::{Found, Logged, Recovery};
+use crate::{
+    batch::{MEMBER_MIN, StreamKey},
+    spool::{
+        Stamp,
+        files::{Name, Tree},
+        frame::{Header, Kind, Totals, word},
+        member::Compressor,
+        walk::{Piece, pieces},
+    },
+};
+
+/// Tails of all batches together, before they are written.
+const TAILS: usize = 16 << 20;
+
+/// A batch that is put together from file and frames.
+#[derive(Debug)]
+pub(super) struct Rebuild {
+    name: Name,
+    tree: Tree,
+    key: StreamKey,
+    has_meta: bool,
+    len: u64,
+    raw: u64,
+    lines: u64,
+    crc: Hasher,
+    tail: Vec<u8>,
+    tail_lines: u32,
+    pub(super) first_ns: u64,
+    pub(super) totals: Option<Totals>,
+    damaged: bool,
+    gap: bool,
+}
+
+impl Recovery<'_> {
+    /// What of a file can be relied on; the rest is cut off when the log has it.
+    pub(super) fn sound_part(&self, file: &Found, batch: &Logged) -> io::Result<Option<Rebuild>> {
+        let bytes = self.store.read(file.tree, &file.name)?;
+        let found = pieces(&bytes);
+        let class = found.iter().find_map(|piece| match piece {
+            Piece::Sound { info, .. } => Some(info.class),
+            Piece::Bad { .. } => None,
+        });
+        let key = match (&batch.opening, class) {
+            (Some(opening), _) => opening.key(),
+            (None, Some(class)) => {
+                StreamKey { dataset: file.name.key.clone(), hint: file.name.hint.clone(), class }
+            }
+            // Never synced, and its first frame is gone: it was delivered.
+            (None, None) => {
+                self.store.remove(file.tree, &file.name, file.has_meta)?;
+                return Ok(None);
+            }
+        };
+        let mut rebuild = Rebuild::new(file.name.clone(), file.tree, key);
+        rebuild.has_meta = file.has_meta;
+        rebuild.totals = batch.totals;
+        let last_sound = found.iter().rposition(|piece| matches!(piece, Piece::Sound { .. }));
+        for (index, piece) in found.iter().enumerate() {
+            match piece {
+                Piece::Sound { at, info, raw_crc } => {
+                    rebuild.first_ns = if rebuild.len == 0 { info.first_ns } else { rebuild.first_ns };
+                    rebuild.len = at.end as u64;
+                    rebuild.count(info.lines, info.raw_len, *raw_crc);
+                }
+                Piece::Bad { at, info } => {
+                    let log_reaches_back = batch.first_offset.is_some_and(|first| first <= rebuild.raw);
+                    if log_reaches_back || last_sound.is_none_or(|last| index > last) {
+                        break;
+                    }
+                    // The length of what is lost: from the header, else from the trailer.
+                    let lost = bytes.get(at.clone()).unwrap_or_default();
+                    let raw_len = info.map_or_else(
+                        || word(lost, lost.len().saturating_sub(4)).unwrap_or(0),
+                        |info| info.raw_len,
+                    );
+                    rebuild.raw += u64::from(raw_len);
+                    rebuild.lines += info.map_or(0, |info| u64::from(info.lines));
+                    rebuild.damaged = true;
+                }
+            }
+        }
+        if rebuild.len < file.len {
+            self.store.disk.truncate(&self.store.layout.data(file.tree, &file.name), rebuild.len)?;
+        }
+        Ok(Some(rebuild))
+    }
+
+    pub(super) fn replay(&mut self, rebuilds: &mut HashMap<Stamp, Rebuild>) -> io::Result<()> {
+        let mut compressor = std::mem::take(&mut self.compressor);
+        let mut failure = None;
+        let mut tails = 0;
+        let mut unattributed: HashMap<Stamp, Vec<u8>> = HashMap::new();
+        self.each_segment(|_, found| {
+            for frame in &found.frames {
+                if failure.is_some() || !matches!(frame.header.kind, Kind::Raw | Kind::Member) {
+                    continue;
+                }
+                let Some(batch) = rebuilds.get_mut(&frame.header.stamp) else {
+                    if self.lost_its_name(frame.header.stamp) {
+                        unattributed.entry(frame.header.stamp).or_default().extend_from_slice(frame.payload);
+                    }
+                    continue;
+                };
+                let before = batch.tail.len();
+                if let Err(error) = self.replay_frame(batch, &frame.header, frame.payload, &mut compressor) {
+                    failure = Some(error);
+                }
+                tails = tails + batch.tail.len() - before.min(tails + batch.tail.len());
+                if tails > TAILS {
+                    for batch in rebuilds.values_mut() {
+                        if let Err(error) = self.write_tail(batch, &mut compressor) {
+                            failure = Some(error);
+                        }
+                    }
+                    tails = 0;
+                }
+            }
+        })?;
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        for batch in rebuilds.values_mut() {
+            self.write_tail(batch, &mut compressor)?;
+        }
+        for (stamp, bytes) in unattributed {
+            tracing::error!(
+                batch = stamp.0,
+                bytes = bytes.len(),
+                "the log lost the name of a batch; its bytes are in quarantine"
+            );
+            self.store.quarantine(&format!("{:019}.frames", stamp.0), &bytes)?;
+        }
+        self.compressor = compressor;
+        Ok(())
+    }
+
+    /// Whether a batch without name and file is the victim of damage and not just delivered.
+    fn lost_its_name(&self, stamp: Stamp) -> bool {
+        let known = self.logged.get(&stamp).is_some_and(|batch| !batch.done && batch.opening.is_none());
+        known && self.damage_from.is_some_and(|oldest| stamp.0 > oldest)
+    }
+
+    fn replay_frame(
+        &self,
+        batch: &mut Rebuild,
+        header: &Header,
+        payload: &[u8],
+        compressor: &mut Compressor,
+    ) -> io::Result<()> {
+        if header.offset < batch.raw {
+            return Ok(());
+        }
+        if header.offset > batch.raw {
+            batch.gap = true;
+            batch.raw = header.offset;
+        }
+        batch.count(header.lines, header.raw_len, header.raw_crc);
+        if header.kind == Kind::Raw {
+            batch.tail.extend_from_slice(payload);
+            batch.tail_lines += header.lines;
+            if batch.tail.len() >= MEMBER_MIN { self.write_tail(batch, compressor) } else { Ok(()) }
+        } else {
+            self.write_tail(batch, compressor)?;
+            self.write(batch, payload)
+        }
+    }
+
+    fn write_tail(&self, batch: &mut Rebuild, compressor: &mut Compressor) -> io::Result<()> {
+        if batch.tail.is_empty() {
+            return Ok(());
+        }
+        let level = self.shared.level(None);
+        let member = compressor.member(&batch.tail, batch.tail_lines, batch.key.class, batch.first_ns, level);
+        batch.tail = Vec::new();
+        batch.tail_lines = 0;
+        self.write(batch, &member)
+    }
+
+    fn write(&self, batch: &mut Rebuild, bytes: &[u8]) -> io::Result<()> {
+        self.shared.patiently(|| self.store.write(batch.tree, &batch.name, batch.len, bytes))?;
+        batch.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Checks totals, makes files durable.
+    pub(super) fn finish(&mut self, rebuilds: HashMap<Stamp, Rebuild>) -> io::Result<()> {
+        let mut keys = std::collections::HashSet::new();
+        for (stamp, batch) in rebuilds {
+            if batch.lines == 0 {
+                self.store.remove(batch.tree, &batch.name, batch.has_meta)?;
+                continue;
+            }
+            let file = Found {
+                name: batch.name.clone(),
+                tree: batch.tree,
+                len: batch.len,
+                has_meta: batch.has_meta,
+            };
+            if !batch.damaged && batch.totals.is_some_and(|totals| !batch.matches(totals)) {
+                self.set_aside(&file, batch.totals.map_or(batch.lines, |totals| totals.lines))?;
+                continue;
+            }
+            if batch.gap {
+                tracing::error!(batch = %batch.name.data(), "lines are missing in the middle of a batch: the log was damaged there; the others are sent");
+            }
+            self.shared
+                .patiently(|| self.store.disk.sync(&self.store.layout.data(batch.tree, &batch.name)))?;
+            keys.insert(batch.name.key.clone());
+            self.push(&file, batch.key.class, batch.lines, batch.raw, batch.len);
+            if batch.damaged {
+                self.out.damaged.push(stamp);
+            }
+        }
+        self.store.sync_folders(keys.iter())
+    }
+
+    pub(super) fn set_aside(&mut self, file: &Found, lines: u64) -> io::Result<()> {
+        let bytes = self.store.read(file.tree, &file.name)?;
+        self.store.quarantine(&file.name.data(), &bytes)?;
+        self.store.remove(file.tree, &file.name, file.has_meta)?;
+        self.out.quarantined += lines;
+        self.out.done.push((file.name.stamp, file.name.key.clone()));
+        tracing::error!(batch = %file.name.data(), lines, "a batch is damaged or not what its close frame says; it was set aside in quarantine and is not sent");
+        Ok(())
+    }
+}
+
+impl Rebuild {
+    pub(super) fn new(name: Name, tree: Tree, key: StreamKey) -> Self {
+        Self {
+            name,
+            tree,
+            key,
+            has_meta: false,
+            len: 0,
+            raw: 0,
+            lines: 0,
+            crc: Hasher::new(),
+            tail: Vec::new(),
+            tail_lines: 0,
+            first_ns: 0,
+            totals: None,
+            damaged: false,
+            gap: false,
+        }
+    }
+
+    fn count(&mut self, lines: u32, raw_len: u32, raw_crc: u32) {
+        self.lines += u64::from(lines);
+        self.raw += u64::from(raw_len);
+        self.crc.combine(&Hasher::new_with_initial_len(raw_crc, u64::from(raw_len)));
+    }
+
+    fn matches(&self, totals: Totals) -> bool {
+        let crc = self.crc.clone().finalize();
+        (self.lines, self.raw, crc) == (totals.lines, totals.raw, totals.crc)
+    }
+}

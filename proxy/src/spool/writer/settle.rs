@@ -1,0 +1,144 @@
+//! The end of a round: write, sync, answer; and what keeps the log short.
+
+use std::{
+    collections::HashSet,
+    io,
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, Instant},
+};
+
+use super::{Writer, hand_tail_over};
+use crate::{
+    ledger::Place,
+    spool::{Stamp, filer::Job, log::MAX_UNSYNCED},
+};
+
+/// Between two attempts to write a broken log.
+const REPAIR_EVERY: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1000 });
+
+impl Writer {
+    /// Writes the round; syncs when somebody waits or it is time.
+    pub(super) fn settle(&mut self) {
+        if self.log.broken() {
+            if self.repair_at.is_none_or(|at| at <= Instant::now()) {
+                self.settle_now();
+            }
+            return;
+        }
+        let waiting = !self.acks.is_empty() || !self.closed.is_empty() || !self.splits.is_empty();
+        let interval = self.shared.settings.load().sync_interval;
+        let overdue = self.unsynced_since.is_some_and(|since| since.elapsed() >= interval);
+        if waiting || overdue || self.log.unsynced() >= MAX_UNSYNCED || self.log.write().is_err() {
+            self.settle_now();
+        }
+    }
+
+    pub(super) fn settle_now(&mut self) {
+        let first = if self.log.broken() { self.log.repair() } else { self.log.sync() };
+        match first.or_else(|_| self.log.repair()) {
+            Ok(()) => self.synced(),
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn synced(&mut self) {
+        self.unsynced_since = None;
+        if self.repair_at.take().is_some() {
+            self.shared.set_unwritable(None);
+            tracing::info!("the log can be written again");
+        }
+        for (ack, _) in self.acks.drain(..) {
+            drop(ack.send(Ok(())));
+        }
+        for (answer, cut) in self.splits.drain(..) {
+            let _ = answer.send(cut);
+        }
+        for (stamp, job) in self.jobs.drain(..) {
+            self.filer.send(stamp, job);
+        }
+        failpoint!("close.synced");
+        for (file, totals) in self.closed.drain(..) {
+            let stamp = file.name.stamp;
+            self.filer.send(stamp, Job::Publish(file, totals));
+        }
+        for done in self.all_closed.drain(..) {
+            self.filer.barrier(&done);
+        }
+        for chunk in std::mem::take(&mut self.held) {
+            self.accept(chunk);
+        }
+    }
+
+    /// Nothing is acknowledged. What was taken stays in its batches and is written when that is possible again, so it
+    /// is counted as found there; the peer that is refused counts it as never accepted. Who names halves goes on
+    /// waiting: the intent may be on the disk already, and the original must not be sent after that.
+    fn failed(&mut self, error: &io::Error) {
+        if self.repair_at.is_none() {
+            tracing::warn!(%error, "the log cannot be written; nothing is acknowledged until it can");
+        }
+        if error.kind() == io::ErrorKind::StorageFull {
+            self.shared.ask_for_space();
+        }
+        self.repair_at = Some(Instant::now() + REPAIR_EVERY);
+        self.shared.set_unwritable(Some(error.to_string()));
+        let refused = self.unwritable();
+        for (ack, lines) in self.acks.drain(..) {
+            let ledger = &self.shared.ledger;
+            ledger.transfer(Place::Open, Place::Memory, lines);
+            if ack.send(Err(refused.clone())).is_ok() {
+                ledger.import(Place::Open, lines);
+            } else {
+                ledger.transfer(Place::Memory, Place::Open, lines);
+            }
+        }
+    }
+
+    /// Keeps the log short, and a segment ahead: one thing at a time in the background.
+    pub(super) fn trim(&mut self) {
+        let bytes = self.log.bytes();
+        // Here and not only at a sync: when the spool is full nothing is written, and removed segments must still
+        // make room.
+        self.shared.usage().log.store(bytes + self.shared.old_log_bytes(), Relaxed);
+        self.shared.metrics().log_bytes.set((bytes + self.shared.old_log_bytes()) as i64);
+        if self.checkpointer.busy() || self.log.broken() {
+            return;
+        }
+        let segments = self.log.segments();
+        let older = segments.len().saturating_sub(1);
+        let unneeded: Vec<u32> =
+            segments.iter().take(older).map(|s| s.number).take_while(|n| !self.live.needs(*n)).collect();
+        if let Some((number, bytes)) = self.log.wants_spare() {
+            self.checkpointer.prepare(number, bytes);
+        } else if !unneeded.is_empty() && self.log.header_is_durable() {
+            self.checkpointer.retire(unneeded, std::mem::take(&mut self.finished));
+        } else if bytes > self.shared.log_limit && older > 0 {
+            self.checkpoint();
+        }
+    }
+
+    fn checkpoint(&mut self) {
+        let segments = self.log.segments();
+        let (Some(oldest), Some(newest)) = (segments.front().copied(), segments.back().copied()) else {
+            return;
+        };
+        let wanted = self.live.in_segment(oldest.number);
+        let stamps: HashSet<Stamp> = wanted.iter().map(|file| file.name.stamp).collect();
+        let mut still_open = HashSet::new();
+        for batch in self.open.values_mut().filter(|batch| stamps.contains(&batch.stamp())) {
+            self.tail_bytes -= hand_tail_over(&mut self.jobs, batch);
+            still_open.insert(batch.stamp());
+        }
+        let batches = wanted
+            .into_iter()
+            .filter(|file| !self.splitting.contains(&file.name.stamp))
+            .map(|file| {
+                let needed = still_open.contains(&file.name.stamp).then_some(newest.number);
+                (file, needed)
+            })
+            .collect();
+        self.settle_now();
+        if !self.log.broken() {
+            self.checkpointer.make_durable(batches, &self.filer);
+        }
+    }
+}
