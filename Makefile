@@ -2,6 +2,7 @@
 # UPDATE=1 rewrites generated files, ONCE=1 lets the demo end by itself.
 
 CARGO ?= cargo
+FUZZ_SECONDS ?= 20
 IMAGE ?= bytefreezer-proxy
 VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
@@ -41,6 +42,11 @@ soak: ## The long ones: 500 kills
 bench: packages ## Speed beside peers and a null receiver, in one run
 	$(CARGO) build --release --locked --package bytefreezer-proxy --package e2e --bins
 	target/release/bench
+
+fuzz-short: ## Every fuzz target for FUZZ_SECONDS (20); needs the nightly toolchain and builds for minutes
+	command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
+	for target in $$(cargo +nightly fuzz list); do \
+		cargo +nightly fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 
 image: ## Container image
 	docker build --file packaging/Dockerfile --tag $(IMAGE):$(VERSION) .

@@ -19,7 +19,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use crate::{
-    api::{Api, ApiState, Delivery, Running},
+    api::{Api, ApiState, Delivery, MemoryWatch, Running, SpoolTrouble},
     batch::{Level, MemoryBudget},
     config::Config,
     deliver::{DeliverParts, Deliverer},
@@ -84,6 +84,7 @@ struct Listening {
     running: Arc<ArcSwap<Running>>,
     metrics: Arc<Metrics>,
     ledger: Arc<Ledger>,
+    memory: MemoryBudget,
     level: Arc<Level>,
     senders: Arc<Senders>,
     spool: Spool,
@@ -105,7 +106,7 @@ async fn listen(file: &Path, read: Read, intake: &Handle) -> anyhow::Result<List
     let spool = open_spool(config, &memory, &ledger, &metrics, &level)?;
     let context = InputContext {
         spool: spool.handle(),
-        memory,
+        memory: memory.clone(),
         level: Arc::clone(&level),
         ledger: Arc::clone(&ledger),
         senders: Arc::clone(&senders),
@@ -114,7 +115,7 @@ async fn listen(file: &Path, read: Read, intake: &Handle) -> anyhow::Result<List
     };
     let inputs = Supervisor::start(context, config).await.context("receive threads cannot be started")?;
     let running = Arc::new(ArcSwap::from_pointee(running));
-    Ok(Listening { running, metrics, ledger, level, senders, spool, inputs: Arc::new(inputs) })
+    Ok(Listening { running, metrics, ledger, memory, level, senders, spool, inputs: Arc::new(inputs) })
 }
 
 /// All parts of the running process.
@@ -131,7 +132,7 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Starts delivery and the API beside what listens already.
     async fn start(file: &Path, listening: Listening, logs: Logs, started: Instant) -> anyhow::Result<Self> {
-        let Listening { running, metrics, ledger, level, senders, spool, inputs } = listening;
+        let Listening { running, metrics, ledger, memory, level, senders, spool, inputs } = listening;
         let deliverer = Arc::new(start_delivery(&running.load().config, spool.handle(), &metrics)?);
         let reloader = Arc::new(Reloader::new(file.to_owned(), Arc::clone(&running), &metrics));
         let api = Arc::new(Api::start(Arc::new(ApiState {
@@ -143,7 +144,8 @@ impl Proxy {
             senders,
             inputs: asking(&inputs, |inputs| inputs.status()),
             delivery: asking(&deliverer, |deliverer| delivery(deliverer)),
-            spool_problem: asking(&Arc::new(spool.handle()), |spool| spool.usage().unwritable),
+            spool_trouble: asking(&Arc::new(spool.handle()), |spool| SpoolTrouble::of(spool)),
+            memory_problem: asking(&Arc::new(MemoryWatch::start(memory)), |watch| watch.problem()),
             config_problem: asking(&reloader, |reloader| reloader.failure()),
             reload: asking(&reloader, |reloader| {
                 let reloader = Arc::clone(reloader);

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{ApiError, ApiState, Delivery, guard::Admitted};
+use super::{ApiError, ApiState, Delivery, guard::Admitted, problems};
 use crate::{
     inputs::{InputState, InputStatus},
     ledger::Events,
@@ -25,32 +25,15 @@ pub async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// Data is taken in: the spool can be written, every input was tried, and at least one of them listens.
+/// Data is taken in: the spool can be written and has room, memory is left, every input was tried, and at least one of
+/// them listens.
 #[utoipa::path(get, path = "/readyz", tag = "health",
     responses((status = 200, body = String), (status = 503, body = String, description = "What is missing")))]
 pub async fn readyz(State(state): State<Arc<ApiState>>) -> Response {
-    let problem = not_ready(&(state.inputs)(), (state.spool_problem)());
+    let problem = problems::not_ready(&(state.inputs)(), &(state.spool_trouble)(), (state.memory_problem)());
     match problem {
         None => "ok\n".into_response(),
         Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, problem + "\n").into_response(),
-    }
-}
-
-fn not_ready(inputs: &[InputStatus], spool: Option<String>) -> Option<String> {
-    if let Some(problem) = spool {
-        return Some(format!("the spool cannot be written: {problem}"));
-    }
-    let named = |input: &InputStatus| format!("{} ({}/{})", input.name, input.tenant_id, input.dataset_id);
-    if let Some(input) = inputs.iter().find(|input| input.state == InputState::Starting) {
-        return Some(format!("input {} was not tried yet", named(input)));
-    }
-    let works = |input: &InputStatus| matches!(input.state, InputState::Listening | InputState::Paused);
-    match inputs.first() {
-        Some(first) if !inputs.iter().any(works) => {
-            let error = first.error.as_deref().unwrap_or("stopped");
-            Some(format!("no input listens; {}: {error}", named(first)))
-        }
-        _ => None,
     }
 }
 
@@ -65,7 +48,8 @@ pub async fn metrics(State(state): State<Arc<ApiState>>) -> Result<Response, Api
 /// Health at a glance.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Health {
-    /// `healthy`, or `degraded` when an input does not listen, the spool cannot be written or a circuit is open.
+    /// `healthy`, or `degraded` when there is any problem: an input that does not listen, a spool that is full or cannot be
+    /// written or read, memory used up, an open circuit, a configuration that does not run.
     status: &'static str,
     /// Version of the program.
     version: &'static str,
@@ -157,9 +141,7 @@ pub async fn health(
     Extension(Admitted(admitted)): Extension<Admitted>,
 ) -> Json<Health> {
     let (inputs, delivery) = ((state.inputs)(), (state.delivery)());
-    let mut problems = problems(&inputs, &delivery, (state.spool_problem)());
-    problems.extend(state.running.load().left_out.iter().map(|problem| format!("configuration: {problem}")));
-    problems.extend((state.config_problem)().map(|problem| format!("configuration not applied: {problem}")));
+    let problems = problems::now(&state, &inputs, &delivery);
     Json(Health {
         status: if problems.is_empty() { "healthy" } else { "degraded" },
         version: state.version,
@@ -167,23 +149,6 @@ pub async fn health(
         timestamp: Timestamp::now(),
         details: admitted.then(|| details(&state, &inputs, &delivery, problems)),
     })
-}
-
-fn problems(inputs: &[InputStatus], delivery: &Delivery, spool: Option<String>) -> Vec<String> {
-    let mut problems: Vec<String> = spool.map(|problem| format!("spool: {problem}")).into_iter().collect();
-    for input in inputs {
-        let fails = matches!(input.state, InputState::Retrying | InputState::Rejected);
-        if let Some(error) = input.error.as_ref().filter(|_| fails) {
-            problems
-                .push(format!("input {} ({}/{}): {error}", input.name, input.tenant_id, input.dataset_id));
-        }
-    }
-    for circuit in &delivery.circuits {
-        let whose: Vec<_> =
-            [&circuit.tenant_id, &circuit.dataset_id].into_iter().flatten().map(String::as_str).collect();
-        problems.push(format!("delivery to {} {}: {}", circuit.scope, whose.join("/"), circuit.message));
-    }
-    problems
 }
 
 fn details(state: &ApiState, inputs: &[InputStatus], delivery: &Delivery, problems: Vec<String>) -> Details {

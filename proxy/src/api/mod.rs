@@ -21,6 +21,7 @@ mod guard;
 mod health;
 mod openapi;
 mod plugins;
+mod problems;
 mod server;
 mod stall;
 mod state;
@@ -30,5 +31,6 @@ mod tests;
 
 pub use error::ApiError;
 pub use openapi::openapi_json;
+pub use problems::{MemoryWatch, SpoolTrouble};
 pub use server::Api;
 pub use state::{ApiState, Delivery, Running};

@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
+use super::SpoolTrouble;
 use crate::{
     config::Config,
     deliver::{CircuitStatus, Totals},
@@ -63,8 +64,10 @@ pub struct ApiState {
     pub inputs: Ask<Vec<InputStatus>>,
     /// Delivery now.
     pub delivery: Ask<Delivery>,
-    /// Why nothing can be written, if so.
-    pub spool_problem: Ask<Option<String>>,
+    /// What the spool suffers from.
+    pub spool_trouble: Ask<SpoolTrouble>,
+    /// Why memory holds intake up, if so.
+    pub memory_problem: Ask<Option<String>>,
     /// Why the configuration file as it is now does not run, if so.
     pub config_problem: Ask<Option<String>>,
     /// Reads the configuration again and applies it: the number of inputs, or why it was not applied.

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{ApiError, ApiState};
+use super::{ApiError, ApiState, problems};
 use crate::{
     deliver::CircuitStatus,
     inputs::{
@@ -54,6 +54,8 @@ pub struct Status {
     inputs: Vec<InputStatus>,
     /// Open circuits: where delivery is held up and why.
     circuits: Vec<CircuitStatus>,
+    /// Everything that is wrong now, as in `/api/v1/health`.
+    problems: Vec<String>,
     /// Why the spool cannot be written.
     #[serde(skip_serializing_if = "Option::is_none")]
     spool_problem: Option<String>,
@@ -113,10 +115,19 @@ fn parse_wait(text: &str) -> Result<Duration, ApiError> {
 
 fn look(state: &ApiState) -> Status {
     let running = state.running.load();
-    let (inputs, circuits) = ((state.inputs)(), (state.delivery)().circuits);
-    let (spool_problem, config_problem) = ((state.spool_problem)(), (state.config_problem)());
+    let (inputs, delivery, trouble) = ((state.inputs)(), (state.delivery)(), (state.spool_trouble)());
+    let problems = problems::now(state, &inputs, &delivery);
+    let (circuits, spool_problem, config_problem) =
+        (delivery.circuits, trouble.unwritable, (state.config_problem)());
     let mut hasher = DefaultHasher::new();
     (&running.hash, running.generation, spool_problem.is_some(), &config_problem).hash(&mut hasher);
+    (
+        trouble.full_acknowledged,
+        trouble.full_unacknowledged,
+        trouble.files_unwritable.is_some(),
+        trouble.unreadable > 0,
+    )
+        .hash(&mut hasher);
     for input in &inputs {
         (&input.name, &input.tenant_id, &input.dataset_id, &input.addresses, &input.error).hash(&mut hasher);
         std::mem::discriminant(&input.state).hash(&mut hasher);
@@ -136,6 +147,7 @@ fn look(state: &ApiState) -> Status {
         uptime_seconds: state.started.elapsed().as_secs(),
         inputs,
         circuits,
+        problems,
         spool_problem,
         events,
         events_balanced: events.balanced(),

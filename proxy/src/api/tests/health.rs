@@ -4,6 +4,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 
 use super::{
+    super::SpoolTrouble,
     status::open_circuit,
     world::{World, answer, config, guarded, key},
 };
@@ -69,7 +70,10 @@ async fn h52_w39_health_tells_the_truth_about_inputs_receiver_and_counters() {
     }
     assert_eq!(counters["last_activity"], "2026-01-01T00:00:00Z");
     let problems = health["problems"].to_string();
-    assert!(problems.contains("8081 is busy") && problems.contains("connection refused"), "{problems}");
+    assert!(
+        problems.contains("8081 is busy") && problems.contains("delivery to receiver: connection refused"),
+        "{problems}"
+    );
 }
 
 #[tokio::test]
@@ -97,4 +101,40 @@ async fn w26_without_permission_health_is_one_word() {
     assert_eq!(members, ["status", "version", "service_name", "timestamp"]);
     let (_, whole) = answer(world.ask(Method::GET, "/api/v1/health").bearer_auth("read-secret")).await;
     assert!(whole.get("plugins").is_some());
+}
+
+/// W-39: what holds intake or batches up is a problem of health and status, and of readiness when nothing gets in.
+#[tokio::test]
+async fn w39_a_full_or_damaged_spool_and_used_up_memory_are_problems() {
+    let world = World::new(config()).await;
+    let ready = || async { world.client().get(world.url("/readyz")).send().await.unwrap().status().as_u16() };
+    let steps: [(fn(&mut SpoolTrouble), &str, u16); 5] = [
+        (|spool| spool.files_unwritable = Some("read-only".to_owned()), "batch files cannot be written", 200),
+        (|spool| spool.unreadable = 3, "3 batches or folders", 200),
+        (|spool| spool.full_acknowledged = true, "full for acknowledged data, HTTP answers 503", 200),
+        (|spool| spool.full_unacknowledged = true, "full for unacknowledged data", 200),
+        (
+            |spool| (spool.full_acknowledged, spool.full_unacknowledged) = (true, true),
+            "full for unacknowledged data",
+            503,
+        ),
+    ];
+    let mut etags = std::collections::BTreeSet::new();
+    for (change, says, code) in steps {
+        *world.spool_trouble.lock() = SpoolTrouble::default();
+        change(&mut world.spool_trouble.lock());
+        let (_, health) = world.get("/api/v1/health").await;
+        assert_eq!(health["status"], "degraded");
+        assert!(health["problems"].to_string().contains(says), "{health}");
+        let (_, status) = world.get("/api/v1/status").await;
+        assert_eq!(status["problems"], health["problems"]);
+        etags.insert(status["etag"].to_string());
+        assert_eq!(ready().await, code, "{says}");
+    }
+    assert_eq!(etags.len(), 5, "each is a change of state");
+    *world.spool_trouble.lock() = SpoolTrouble::default();
+    assert_eq!(world.get("/api/v1/health").await.1["status"], "healthy");
+    *world.memory_problem.lock() = Some("memory: used up".to_owned());
+    assert_eq!(world.get("/api/v1/health").await.1["problems"], json!(["memory: used up"]));
+    assert_eq!(ready().await, 503);
 }

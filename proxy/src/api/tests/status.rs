@@ -120,7 +120,7 @@ async fn w39_readiness_is_false_when_nothing_is_taken_in() {
     assert_eq!(ready().await.0, 503);
     world.inputs.lock().clear();
     assert_eq!(ready().await.0, 200);
-    *world.spool_problem.lock() = Some("Read-only file system".to_owned());
+    world.spool_trouble.lock().unwritable = Some("Read-only file system".to_owned());
     let (status, text) = ready().await;
     assert_eq!(status, 503);
     assert!(text.contains("Read-only file system"), "{text}");

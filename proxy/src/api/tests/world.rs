@@ -18,7 +18,7 @@ use reqwest::{Method, RequestBuilder, StatusCode, redirect::Policy};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::super::{Api, ApiState, Delivery, Running};
+use super::super::{Api, ApiState, Delivery, Running, SpoolTrouble};
 use crate::{
     batch::{Body, Chunk, Class, MemoryBudget, Reservation, Stream, StreamKey},
     config::{
@@ -145,7 +145,8 @@ pub struct World {
     pub api: Api,
     pub inputs: Arc<Mutex<Vec<InputStatus>>>,
     pub delivery: Arc<Mutex<Delivery>>,
-    pub spool_problem: Arc<Mutex<Option<String>>>,
+    pub spool_trouble: Arc<Mutex<SpoolTrouble>>,
+    pub memory_problem: Arc<Mutex<Option<String>>>,
     pub reloads: Arc<AtomicUsize>,
     pub folder: TempDir,
     _spool: Spool,
@@ -182,7 +183,8 @@ impl World {
         };
         let inputs = Arc::new(Mutex::new(config.inputs.iter().map(status).collect::<Vec<_>>()));
         let delivery = Arc::<Mutex<Delivery>>::default();
-        let spool_problem = Arc::<Mutex<Option<String>>>::default();
+        let spool_trouble = Arc::<Mutex<SpoolTrouble>>::default();
+        let memory_problem = Arc::<Mutex<Option<String>>>::default();
         let reloads = Arc::<AtomicUsize>::default();
         let running = Running {
             config,
@@ -191,7 +193,8 @@ impl World {
             since: Timestamp::now(),
             left_out: Vec::new(),
         };
-        let (ask_inputs, ask_delivery, ask_spool) = (inputs.clone(), delivery.clone(), spool_problem.clone());
+        let (ask_inputs, ask_delivery, ask_spool) = (inputs.clone(), delivery.clone(), spool_trouble.clone());
+        let ask_memory = memory_problem.clone();
         let count = reloads.clone();
         let state = Arc::new(ApiState {
             version: "1.2.3",
@@ -202,7 +205,8 @@ impl World {
             senders: Arc::new(Senders::new(100)),
             inputs: Box::new(move || ask_inputs.lock().clone()),
             delivery: Box::new(move || ask_delivery.lock().clone()),
-            spool_problem: Box::new(move || ask_spool.lock().clone()),
+            spool_trouble: Box::new(move || ask_spool.lock().clone()),
+            memory_problem: Box::new(move || ask_memory.lock().clone()),
             config_problem: Box::new(|| None),
             reload: Box::new(move || {
                 let reloads = count.fetch_add(1, Relaxed) + 1;
@@ -225,7 +229,8 @@ impl World {
             api,
             inputs,
             delivery,
-            spool_problem,
+            spool_trouble,
+            memory_problem,
             reloads,
             folder,
             _spool: spool,
