@@ -143,6 +143,7 @@ impl Proxy {
             metrics,
             senders,
             inputs: asking(&inputs, |inputs| inputs.status()),
+            listeners: asking(&inputs, |inputs| inputs.listeners()),
             delivery: asking(&deliverer, |deliverer| delivery(deliverer)),
             spool_trouble: asking(&Arc::new(spool.handle()), |spool| SpoolTrouble::of(spool)),
             memory_problem: asking(&Arc::new(MemoryWatch::start(memory)), |watch| watch.problem()),

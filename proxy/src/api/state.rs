@@ -11,7 +11,7 @@ use super::SpoolTrouble;
 use crate::{
     config::Config,
     deliver::{CircuitStatus, Totals},
-    inputs::{InputStatus, senders::Senders},
+    inputs::{InputStatus, ListenerStatus, senders::Senders},
     ledger::Ledger,
     metrics::Metrics,
     spool::SpoolHandle,
@@ -62,6 +62,8 @@ pub struct ApiState {
     pub senders: Arc<Senders>,
     /// Inputs now.
     pub inputs: Ask<Vec<InputStatus>>,
+    /// Listeners now.
+    pub listeners: Ask<Vec<ListenerStatus>>,
     /// Delivery now.
     pub delivery: Ask<Delivery>,
     /// What the spool suffers from.

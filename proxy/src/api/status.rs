@@ -21,7 +21,7 @@ use super::{ApiError, ApiState, problems};
 use crate::{
     deliver::CircuitStatus,
     inputs::{
-        InputStatus,
+        InputStatus, ListenerStatus,
         senders::{SenderQuery, SenderRow},
     },
     ledger::Events,
@@ -52,6 +52,8 @@ pub struct Status {
     config_problem: Option<String>,
     uptime_seconds: u64,
     inputs: Vec<InputStatus>,
+    /// Sockets, with what they refused that belongs to no input.
+    listeners: Vec<ListenerStatus>,
     /// Open circuits: where delivery is held up and why.
     circuits: Vec<CircuitStatus>,
     /// Everything that is wrong now, as in `/api/v1/health`.
@@ -146,6 +148,7 @@ fn look(state: &ApiState) -> Status {
         config_problem,
         uptime_seconds: state.started.elapsed().as_secs(),
         inputs,
+        listeners: (state.listeners)(),
         circuits,
         problems,
         spool_problem,

@@ -12,7 +12,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     panic::AssertUnwindSafe,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll},
     time::Duration,
 };
@@ -30,7 +30,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::{Refusal, proxy_protocol, throttle::Throttle, tls::TlsHandle};
+use super::{InputStats, Refusal, proxy_protocol, throttle::Throttle, tls::TlsHandle};
 use crate::config::Listen;
 
 /// Connections the kernel completes before they are accepted.
@@ -128,6 +128,7 @@ pub struct Acceptor {
     listener: TcpListener,
     local: SocketAddr,
     settings: Arc<ArcSwap<AcceptSettings>>,
+    counters: Arc<InputStats>,
 }
 
 impl Acceptor {
@@ -137,7 +138,12 @@ impl Acceptor {
         let failed = |error| BindError { address, error };
         let listener = open(address).and_then(TcpListener::from_std).map_err(failed)?;
         let local = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, local, settings: Arc::new(ArcSwap::from_pointee(settings)) })
+        Ok(Self {
+            listener,
+            local,
+            settings: Arc::new(ArcSwap::from_pointee(settings)),
+            counters: Arc::default(),
+        })
     }
 
     /// The address with the port the system chose when 0 was asked for.
@@ -150,11 +156,19 @@ impl Acceptor {
         Arc::clone(&self.settings)
     }
 
+    /// Shows its open connections in `counters`.
+    #[must_use]
+    pub fn count_in(mut self, counters: Arc<InputStats>) -> Self {
+        self.counters = counters;
+        self
+    }
+
     /// Accepts until `stop`; then closes the socket, gives connections [`STOP_GRACE`] and ends the rest.
     pub async fn run<S: Serve>(self, service: Arc<S>, stop: CancellationToken) {
         let mut tasks = JoinSet::new();
         let logs = Arc::new(Logs::default());
         loop {
+            self.counters.connections.store(tasks.len() as u64, Relaxed);
             let accepted = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -193,6 +207,7 @@ impl Acceptor {
         drop(self.listener);
         let _ = timeout(STOP_GRACE, async { while tasks.join_next().await.is_some() {} }).await;
         tasks.shutdown().await;
+        self.counters.connections.store(0, Relaxed);
     }
 }
 

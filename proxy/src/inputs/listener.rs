@@ -72,11 +72,11 @@ pub(super) fn open(
         )
         .map(Running::Udp)
         .map_err(|error| format!("cannot listen on {key}: {error}{}", remedy(&error))),
-        Settings::Lines(settings) => Accepting::open(key, &content.settings, shared, || {
+        Settings::Lines(settings) => Accepting::open(key, &content.settings, shared, counters, || {
             LineService::new(shared.clone(), content.table(), settings.clone(), Arc::clone(counters))
         })
         .map(Running::Lines),
-        Settings::Http(_) => Accepting::open(key, &content.settings, shared, || {
+        Settings::Http(_) => Accepting::open(key, &content.settings, shared, counters, || {
             Arc::new(Http::new(shared.clone(), &content.routes))
         })
         .map(Running::Http),
@@ -154,11 +154,13 @@ impl<S: Serve> Accepting<S> {
         key: &ListenerKey,
         settings: &Settings,
         context: &InputContext,
+        counters: &Arc<InputStats>,
         service: impl FnOnce() -> Arc<S>,
     ) -> Result<Self, String> {
         let _entered = context.runtime.enter();
         let acceptor = Acceptor::bind(key.listen, accept_settings(settings, None)?)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| error.to_string())?
+            .count_in(Arc::clone(counters));
         let (service, stop) = (service(), CancellationToken::new());
         let (settings, address) = (acceptor.settings(), acceptor.local_addr());
         let task = context.runtime.spawn(acceptor.run(Arc::clone(&service), stop.clone()));

@@ -75,8 +75,8 @@ impl Collector for Inputs {
         }
         let help = "What a listener did not accept because no input claims the sender";
         let mut metric = encoder.encode_descriptor("listener_refused", help, None, MetricType::Counter)?;
-        for (listener, stats) in &shown.listeners {
-            by_cause(&mut metric, &[("listener", listener.as_str())], stats)?;
+        for post in &shown.listeners {
+            by_cause(&mut metric, &[("listener", post.key.to_string().as_str())], &post.counters)?;
         }
         Ok(())
     }

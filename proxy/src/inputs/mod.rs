@@ -35,5 +35,5 @@ mod udp;
 pub use context::{Decoded, Decoder, InputContext, Route, RouteError, Table};
 pub use senders::Senders;
 pub use stats::{InputState, InputStats, Refusal};
-pub use status::InputStatus;
+pub use status::{InputStatus, ListenerStatus};
 pub use supervisor::Supervisor;

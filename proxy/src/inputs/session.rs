@@ -3,8 +3,13 @@
 //! ```text
 //! input -> Framer -> decode -> LineBuffer -> spool
 //! ```
-//! Lines wait for others of their connection until the buffer is full or [`HOLD`] has passed. An input buffer above
-//! [`LARGE`], which only long lines need, counts against the memory budget.
+//! Lines wait for others of their connection until the buffer is full or [`HOLD`] has passed.
+//!
+//! [`LARGE`] bytes of input and [`FEW`] bytes of lines are every connection's own: `max_connections` bounds them. What
+//! goes beyond counts against the memory budget: `share` is for the input of a half line, `cover` for lines. No
+//! connection waits for either with a cover in hand, so none waits for another in a circle (see
+//! [`MemoryBudget`](crate::batch::MemoryBudget)). While the spool is full neither grows, and covers are given back: what
+//! waits without one is no more than was covered when the spool became full.
 
 use std::{
     cell::RefCell,
@@ -21,7 +26,7 @@ use super::{
     plan::{Framing, LineSettings},
 };
 use crate::{
-    batch::{LineBuffer, Reservation},
+    batch::{CHUNK_TARGET, LineBuffer, Reservation},
     decode::{
         ReceiveTime,
         framing::{Framer, Step},
@@ -35,6 +40,8 @@ const HOLD: Duration = Duration::from_millis(50);
 const SMALL: usize = 8 * 1024;
 /// What it reads into when that fills.
 const LARGE: usize = 32 * 1024;
+/// Lines that a connection may have without a cover.
+const FEW: usize = 32 * 1024;
 /// Room that is there for each read.
 const ROOM: usize = 4 * 1024;
 /// How long a line above [`LARGE`] waits for memory before its connection is closed.
@@ -60,7 +67,10 @@ pub(super) struct Session<'a> {
     since: Option<Instant>,
     framer: Framer,
     input: Vec<u8>,
+    /// Of `input`.
     share: Reservation,
+    /// Of `lines`: nothing, or [`CHUNK_TARGET`].
+    cover: Reservation,
     read_timeout: Option<Duration>,
     last_read: Instant,
 }
@@ -83,7 +93,7 @@ impl Drop for Open {
 }
 
 enum Progress {
-    /// The line buffer is full, and there is more.
+    /// There are as many lines as there may be for now, and there is more.
     Full,
     /// All complete messages are taken.
     Done,
@@ -107,6 +117,7 @@ impl<'a> Session<'a> {
             framer,
             input: Vec::with_capacity(SMALL),
             share: Reservation::default(),
+            cover: Reservation::default(),
             read_timeout,
             last_read: Instant::now(),
         }
@@ -153,20 +164,44 @@ impl<'a> Session<'a> {
     }
 
     /// Makes room for the next read.
-    pub async fn make_room(&mut self) -> Result<(), Refusal> {
+    pub async fn make_room(&mut self, stop: &CancellationToken) -> Result<(), Refusal> {
         let (len, capacity) = (self.input.len(), self.input.capacity());
-        if len == 0 && capacity > LARGE {
-            self.input = Vec::with_capacity(LARGE);
-            self.share = Reservation::default();
-        } else if capacity - len < ROOM {
+        if capacity - len < ROOM {
             let wanted = 2 * capacity;
             if wanted > LARGE {
-                let share = timeout(MEMORY_TIMEOUT, self.context.memory.reserve(wanted)).await;
-                self.share = share.map_err(|_| Refusal::Full)?;
+                self.hand_over(stop).await;
+                self.grow_share(wanted, stop).await?;
             }
             self.input.reserve_exact(wanted - len);
         }
         Ok(())
+    }
+
+    /// A share for a line of this length.
+    async fn grow_share(&mut self, wanted: usize, stop: &CancellationToken) -> Result<(), Refusal> {
+        tokio::select! {
+            biased;
+            _ = self.context.spool.room(self.open.0.stream.key.class) => {}
+            () = stop.cancelled() => {}
+        }
+        let grown = self.context.memory.grow_half(&mut self.share, wanted);
+        timeout(MEMORY_TIMEOUT, grown).await.map_err(|_| Refusal::Full)
+    }
+
+    /// Gives back the input of a long line once the line is out of it.
+    fn shrink(&mut self) {
+        if self.input.capacity() > LARGE && self.input.len() <= LARGE - ROOM {
+            let mut input = Vec::with_capacity(LARGE);
+            input.extend_from_slice(&self.input);
+            self.input = input;
+        }
+    }
+
+    /// Gives back the share of a long line once its line has memory of its own.
+    fn release(&mut self) {
+        if self.input.capacity() <= LARGE {
+            self.share = Reservation::default();
+        }
     }
 
     /// Takes the messages out of what was read.
@@ -175,9 +210,16 @@ impl<'a> Session<'a> {
         let filled = self.input.len() == self.input.capacity();
         let now = ReceiveTime::now();
         loop {
-            match self.decode(&now) {
-                Progress::Full => self.hand_over(stop).await,
-                Progress::Done => break,
+            let progress = self.decode(&now);
+            self.shrink();
+            match progress {
+                Progress::Full => {
+                    if !self.grow_cover() {
+                        self.hand_over(stop).await;
+                    }
+                    self.release();
+                }
+                Progress::Done => break self.release(),
                 Progress::Close => {
                     // Nothing of that line is kept, nor of what follows it.
                     self.input.clear();
@@ -202,10 +244,21 @@ impl<'a> Session<'a> {
             counts.frame(&self.open.0, last, self.peer, &ReceiveTime::now(), &mut self.lines);
             self.count(&counts, input.len());
         }
+        drop(input);
         self.hand_over(stop).await;
     }
 
+    /// Whether more lines may be collected, for which there is memory now.
+    fn grow_cover(&mut self) -> bool {
+        let InputContext { spool, memory, .. } = self.context;
+        !self.lines.is_full()
+            && self.cover.bytes() == 0
+            && spool.has_room(self.lines.stream().key.class)
+            && memory.grow_whole(&mut self.cover, CHUNK_TARGET)
+    }
+
     fn decode(&mut self, now: &ReceiveTime) -> Progress {
+        let most = if self.cover.bytes() > 0 { CHUNK_TARGET } else { FEW };
         let mut counts = Counts { now_ns: now.unix_ns(), ..Counts::default() };
         let mut at = 0;
         let progress = loop {
@@ -214,7 +267,7 @@ impl<'a> Session<'a> {
                     counts.frame(&self.open.0, bytes, self.peer, now, &mut self.lines);
                     counts.oversize += u64::from(cut);
                     at += consumed;
-                    if self.lines.is_full() {
+                    if self.lines.is_full() || self.lines.len() >= most {
                         break Progress::Full;
                     }
                 }
@@ -262,24 +315,39 @@ impl<'a> Session<'a> {
         };
         tokio::select! {
             biased;
-            () = submit(self.context, &self.open.0, &mut self.lines) => {}
+            () = submit(self.context, &self.open.0, &mut self.lines, &mut self.cover) => {}
             () = given_up => {
                 // Lines that were booked are settled by their booking; these were not yet.
                 self.open.0.stats.refuse(Refusal::Full, u64::from(self.lines.lines()));
                 self.lines = LineBuffer::new(Arc::clone(self.lines.stream()));
+                self.cover = Reservation::default();
             }
         }
     }
 }
 
-async fn submit(context: &InputContext, route: &Route, lines: &mut LineBuffer) {
-    let memory = context.memory.reserve(lines.len()).await;
+async fn submit(context: &InputContext, route: &Route, lines: &mut LineBuffer, cover: &mut Reservation) {
+    let memory = memory_for(context, lines, std::mem::take(cover)).await;
     let level = context.level.of(&route.stream.batching);
     let chunk = COMPRESSOR.with_borrow_mut(|compressor| lines.take(level, compressor, memory));
     if let Some(chunk) = chunk {
         let booking = route.book(&context.ledger, chunk.lines);
         booking.settle(context.spool.submit(chunk).await);
     }
+}
+
+/// Memory for lines once the spool has room for them: a full spool ties none up.
+async fn memory_for(context: &InputContext, lines: &LineBuffer, mut memory: Reservation) -> Reservation {
+    let (class, len) = (lines.stream().key.class, lines.len());
+    while !(context.spool.has_room(class) && context.memory.grow_whole(&mut memory, len)) {
+        drop(memory);
+        if context.spool.room(class).await.is_err() {
+            // The spool has ended: it refuses the chunk too, which counts the lines.
+            return Reservation::default();
+        }
+        memory = context.memory.reserve_whole(len).await;
+    }
+    memory
 }
 
 /// What one pass over the input found.

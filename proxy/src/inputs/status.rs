@@ -51,7 +51,6 @@ impl InputStatus {
     /// `input` with its counters and the addresses of its listeners.
     pub fn new(input: &Input, addresses: Vec<String>, generation: u64, counters: &InputStats) -> Self {
         let (state, error) = counters.state();
-        let refused = Refusal::ALL.iter().map(|cause| (cause.label(), counters.refused(*cause)));
         Self {
             name: input.name.clone(),
             kind: kind(&input.source),
@@ -68,7 +67,7 @@ impl InputStatus {
             kernel_drops: counters.kernel_drops.load(Relaxed),
             receive_buffer: counters.receive_buffer.load(Relaxed),
             connections: counters.connections.load(Relaxed),
-            refused: refused.filter(|(_, events)| *events > 0).collect(),
+            refused: by_cause(counters),
         }
     }
 
@@ -76,6 +75,34 @@ impl InputStatus {
     pub fn refused_in_all(&self) -> u64 {
         self.refused.values().sum()
     }
+}
+
+/// One socket, with what it counted for no input.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ListenerStatus {
+    /// Where, with the port the system chose for 0: `udp 0.0.0.0:514`.
+    pub address: String,
+    /// `type` of its inputs.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Open connections; 0 for udp.
+    pub connections: u64,
+    /// What belongs to no input and was refused, by cause: `source` is senders, or their datagrams, that no
+    /// `allowed_sources` admits.
+    pub refused: BTreeMap<&'static str, u64>,
+}
+
+impl ListenerStatus {
+    /// A listener for inputs like `source`.
+    pub fn new(address: String, source: &Source, counters: &InputStats) -> Self {
+        let connections = counters.connections.load(Relaxed);
+        Self { address, kind: kind(source), connections, refused: by_cause(counters) }
+    }
+}
+
+fn by_cause(counters: &InputStats) -> BTreeMap<&'static str, u64> {
+    let refused = Refusal::ALL.iter().map(|cause| (cause.label(), counters.refused(*cause)));
+    refused.filter(|(_, events)| *events > 0).collect()
 }
 
 fn kind(source: &Source) -> &'static str {

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    InputContext, InputState, InputStats, InputStatus, Route,
+    InputContext, InputState, InputStats, InputStatus, ListenerStatus, Route,
     listener::{self, Content, Running},
     metrics,
     plan::{self, ListenerKey},
@@ -53,8 +53,18 @@ pub(super) struct Board(Mutex<Shown>);
 #[derive(Debug, Default, Clone)]
 pub(super) struct Shown {
     pub inputs: Vec<Record>,
-    /// Listeners by address with what they counted for nobody.
-    pub listeners: Vec<(String, Arc<InputStats>)>,
+    pub listeners: Vec<Post>,
+}
+
+/// A listener.
+#[derive(Debug, Clone)]
+pub(super) struct Post {
+    pub key: ListenerKey,
+    /// What it counted for nobody.
+    pub counters: Arc<InputStats>,
+    /// One of its inputs.
+    input: Arc<Input>,
+    address: String,
 }
 
 /// An input as configured last.
@@ -109,6 +119,14 @@ impl Supervisor {
     /// All inputs in the order of the configuration.
     pub fn status(&self) -> Vec<InputStatus> {
         self.board.shown().inputs.iter().map(Record::status).collect()
+    }
+
+    /// All listeners by address, with what they counted for no input.
+    pub fn listeners(&self) -> Vec<ListenerStatus> {
+        let shown = self.board.shown();
+        let status =
+            |post: &Post| ListenerStatus::new(post.address.clone(), &post.input.source, &post.counters);
+        shown.listeners.iter().map(status).collect()
     }
 
     async fn ask(&self, command: impl FnOnce(oneshot::Sender<()>) -> Command) {
@@ -282,7 +300,11 @@ impl Actor {
             listeners: self
                 .listeners
                 .iter()
-                .map(|(key, listener)| (key.to_string(), Arc::clone(&listener.counters)))
+                .filter_map(|(key, listener)| {
+                    let input = Arc::clone(&listener.content.routes.first()?.input);
+                    let counters = Arc::clone(&listener.counters);
+                    Some(Post { key: *key, counters, input, address: listener.address(key) })
+                })
                 .collect(),
         };
         *self.board.0.lock() = shown;
@@ -308,6 +330,11 @@ impl Actor {
             };
             record.stats.set_state(state, error);
             record.addresses = listeners().map(|(key, listener)| listener.address(key)).collect();
+        }
+        for post in &mut shown.listeners {
+            if let Some(listener) = self.listeners.get(&post.key) {
+                post.address = listener.address(&post.key);
+            }
         }
     }
 

@@ -102,7 +102,7 @@ async fn read(
     tokio::pin!(timer);
     let mut until = None;
     loop {
-        session.make_room().await?;
+        session.make_room(stop).await?;
         let read = tokio::select! {
             biased;
             read = stream.read_buf(session.input()) => Some(read.unwrap_or(0)),

@@ -119,7 +119,7 @@ impl Spool {
         let total = parts.memory.total();
         let (tail_budget, memory_disk) =
             if parts.settings.enabled { (total / 4, 0) } else { (total / 8, total / 8 * 3) };
-        let reserved = parts.memory.try_reserve((tail_budget + memory_disk) as usize);
+        let reserved = parts.memory.set_aside((tail_budget + memory_disk) as usize);
         let (writer, messages) = unbounded();
         let (worker, ops) = unbounded();
         let shared = Arc::new(Shared {
@@ -254,18 +254,22 @@ impl SpoolHandle {
 
     /// Hands a chunk over and waits while the spool is full (TCP: the sender is slowed down). No durability yet.
     pub async fn submit(&self, chunk: Chunk) -> Result<(), Refused> {
+        self.room(chunk.stream.key.class).await?;
+        self.send(chunk);
+        Ok(())
+    }
+
+    /// Waits until data of this class would be taken; fails at the end only.
+    pub async fn room(&self, class: Class) -> Result<(), Refused> {
         loop {
             let room = self.shared.room.notified();
-            match self.admit(chunk.stream.key.class) {
+            match self.admit(class) {
                 Err(Refused::Full | Refused::Unwritable(_)) => {}
-                Err(Refused::Stopping) => return Err(Refused::Stopping),
-                Ok(()) => break,
+                outcome => return outcome,
             }
             // Room also comes without a notice, when files are removed by others.
             drop(tokio::time::timeout(Duration::from_millis(100), room).await);
         }
-        self.send(chunk);
-        Ok(())
     }
 
     /// Returns once all chunks are in the log and synced; refuses at once when full (HTTP: 503).

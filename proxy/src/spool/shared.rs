@@ -74,7 +74,7 @@ pub struct Shared {
     pub(super) old_log: AtomicU64,
     pub(super) writer: Sender<Message>,
     pub(super) worker: Sender<Op>,
-    pub(super) _reserved: Option<Reservation>,
+    pub(super) _reserved: Reservation,
 }
 
 impl fmt::Debug for Shared {

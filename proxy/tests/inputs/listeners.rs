@@ -2,7 +2,7 @@
 
 use bytefreezer_proxy::inputs::InputState;
 
-use crate::rig::{Rig, http, on_host, sender, tcp, udp};
+use crate::rig::{Rig, from, http, on_host, sender, tcp, udp, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_bad_input_is_reported_and_the_rest_run() {
@@ -37,4 +37,28 @@ async fn senders_are_known_by_input_and_address() {
     rig.wait_lines("seen", 2).await;
     let rows = rig.senders.query(&bytefreezer_proxy::inputs::senders::SenderQuery::default());
     assert_eq!(rows.len(), 2, "{rows:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_sender_shows_on_its_listener() {
+    let rig =
+        Rig::start(vec![from(udp("datagrams"), &["192.0.2.0/24"]), from(tcp("stream"), &["192.0.2.0/24"])])
+            .await;
+    sender("127.0.0.1", rig.address("datagrams", "udp")).send(b"who is this").unwrap();
+    drop(std::net::TcpStream::connect(rig.address("stream", "tcp")).unwrap());
+    let listeners = until("both refused", || {
+        let listeners = rig.supervisor.listeners();
+        let all = listeners.iter().all(|listener| listener.refused.get("source") == Some(&1));
+        if all { Ok(listeners) } else { Err(listeners) }
+    })
+    .await;
+    let shown: Vec<_> = listeners.iter().map(|listener| (listener.kind, listener.address.clone())).collect();
+    let expected = [("udp", "datagrams"), ("tcp", "stream")]
+        .map(|(kind, name)| (kind, format!("{kind} {}", rig.address(name, kind))));
+    assert_eq!(shown, expected);
+    assert!(
+        rig.metric("bytefreezer_proxy_listener_refused_total{listener=\"udp ")
+            .is_some_and(|refused| refused == 1)
+    );
+    assert!(rig.status("datagrams").refused.is_empty() && rig.status("stream").refused.is_empty());
 }

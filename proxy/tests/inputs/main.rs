@@ -3,6 +3,7 @@
 
 mod garbage;
 mod listeners;
+mod memory;
 mod reload;
 mod rig;
 mod secure;

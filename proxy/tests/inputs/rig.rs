@@ -27,6 +27,7 @@ pub struct Rig {
     pub spool: SpoolHandle,
     pub ledger: Arc<Ledger>,
     pub senders: Arc<Senders>,
+    pub memory: MemoryBudget,
     pub metrics: Arc<Metrics>,
     pub config: Config,
     read: Mutex<BTreeMap<Stamp, Vec<String>>>,
@@ -59,7 +60,7 @@ impl Rig {
         .unwrap();
         let context = InputContext {
             spool: spool.handle(),
-            memory,
+            memory: memory.clone(),
             level,
             ledger: Arc::clone(&ledger),
             senders: Arc::clone(&senders),
@@ -74,6 +75,7 @@ impl Rig {
             spool: handle,
             ledger,
             senders,
+            memory,
             metrics,
             config,
             read,
