@@ -76,6 +76,11 @@ impl Events {
             + self.quarantined
     }
 
+    /// Those that nobody has yet and nobody gave up.
+    pub fn undelivered(&self) -> u64 {
+        self.memory + self.open + self.queued + self.retry + self.dlq
+    }
+
     /// Whether the identity holds.
     pub fn balanced(&self) -> bool {
         self.underflow == 0 && self.accepted + self.imported == self.placed()

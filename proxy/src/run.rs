@@ -125,6 +125,7 @@ pub(crate) struct Proxy {
     pub inputs: Arc<Supervisor>,
     pub deliverer: Arc<Deliverer>,
     pub api: Arc<Api>,
+    pub ledger: Arc<Ledger>,
     reloader: Arc<Reloader>,
     watch: FileWatch,
 }
@@ -139,7 +140,7 @@ impl Proxy {
             version: VERSION,
             running: Arc::clone(&running),
             spool: spool.handle(),
-            ledger,
+            ledger: Arc::clone(&ledger),
             metrics,
             senders,
             inputs: asking(&inputs, |inputs| inputs.status()),
@@ -164,7 +165,7 @@ impl Proxy {
             api: Arc::clone(&api),
         };
         reloader.arm(parts).await;
-        Ok(Self { running, spool, inputs, deliverer, api, reloader, watch: FileWatch::new(file) })
+        Ok(Self { running, spool, inputs, deliverer, api, ledger, reloader, watch: FileWatch::new(file) })
     }
 
     /// Serves until a signal, then ends in order.
@@ -189,7 +190,8 @@ impl Proxy {
         tokio::select! {
             () = shutdown::in_order(&self) => ExitCode::SUCCESS,
             name = signals.ends.next() => {
-                warn!(signal = name, "second signal: ending at once; what is not delivered stays in the spool");
+                warn!(signal = name, "second signal: ending at once");
+                shutdown::say_what_is_left(self.spool.in_memory(), &self.ledger.snapshot());
                 ExitCode::FAILURE
             }
         }

@@ -9,9 +9,12 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::time::sleep;
-use tracing::info;
+use tracing::{error, info};
 
-use crate::run::{Proxy, tell_systemd};
+use crate::{
+    ledger::Events,
+    run::{Proxy, tell_systemd},
+};
 
 /// For closing all open batches.
 const CLOSING: Duration = Duration::from_secs(10);
@@ -28,5 +31,64 @@ pub(crate) async fn in_order(proxy: &Proxy) {
     proxy.spool.close(CLOSING).await;
     proxy.deliverer.stop(server.shutdown_grace).await;
     proxy.api.stop().await;
-    info!("ended; what is not delivered stays in the spool");
+    info!("ended");
+    say_what_is_left(proxy.spool.in_memory(), &proxy.ledger.snapshot());
+}
+
+/// Says what becomes of events that were not delivered.
+pub(crate) fn say_what_is_left(in_memory: bool, events: &Events) {
+    let left = events.undelivered();
+    if left == 0 {
+        return;
+    }
+    if in_memory {
+        error!(
+            events = left,
+            "events that were in memory only are lost: spooling.enabled is false and they were not delivered before the end"
+        );
+    } else {
+        info!(events = left, "what is not delivered stays in the spool");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, sync::Arc};
+
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn said(in_memory: bool, events: Events) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let logs = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(logs, || say_what_is_left(in_memory, &events));
+        let bytes = lines.0.lock().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn what_was_in_memory_only_is_an_error_with_a_number_and_what_is_on_disk_is_not() {
+        let events = Events { open: 3, queued: 5, retry: 1, dlq: 2, delivered: 40, ..Events::default() };
+        let text = said(true, events);
+        assert!(text.contains("ERROR") && text.contains("events=11") && text.contains("lost"), "{text}");
+        let text = said(false, events);
+        assert!(text.contains("INFO") && text.contains("stays in the spool"), "{text}");
+        assert_eq!(said(true, Events { delivered: 40, ..Events::default() }), "");
+    }
 }

@@ -8,9 +8,10 @@ use super::{
     backlog::Record,
     disk::Disk,
     files::{Layout, Tree},
-    instance,
+    frame, instance,
     metrics::Usage,
     recovery::{self, Recovery},
+    segment::SegmentHeader,
     store::{Store, missing_is_fine},
 };
 
@@ -19,8 +20,8 @@ const EVERY: Duration = Duration::from_secs(30);
 
 /// Looks for freed folders until the process ends. What the own folder holds comes first.
 pub fn watch(shared: &Shared, directory: &Path) {
-    while shared.born.lock().is_some() {
-        if shared.abandoned.wait(Duration::from_millis(50)) {
+    while !shared.recovered.wait(Duration::from_millis(50)) {
+        if shared.abandoned.is_set() {
             return;
         }
     }
@@ -34,16 +35,19 @@ pub fn watch(shared: &Shared, directory: &Path) {
 
 /// Adopts what is free, and counts what is not.
 pub(super) fn look(shared: &Shared, directory: &Path) {
-    let mut others = 0;
+    let (mut others, mut unreadable) = (0, 0);
     let folders = instance::existing(directory).unwrap_or_default();
     for folder in folders.iter().filter(|folder| *folder != shared.store.layout.root()) {
         match instance::try_claim(folder) {
             Ok(Some(_claim)) => {
-                if let Err(error) = adopt(shared, folder) {
-                    shared.metrics().file_failures.inc();
-                    tracing::warn!(folder = %folder.display(), %error, "what another instance left cannot be taken over now; trying again");
-                    others += size(&*shared.store.disk, folder);
+                match adopt(shared, folder) {
+                    Ok(left) => unreadable += left as u64,
+                    Err(error) => {
+                        shared.metrics().file_failures.inc();
+                        tracing::warn!(folder = %folder.display(), %error, "what another instance left cannot be taken over now; trying again");
+                    }
                 }
+                others += size(&*shared.store.disk, folder);
             }
             Ok(None) => others += size(&*shared.store.disk, folder),
             Err(error) => {
@@ -52,9 +56,12 @@ pub(super) fn look(shared: &Shared, directory: &Path) {
         }
     }
     shared.usage().others.store(others, Relaxed);
+    shared.unreadable_elsewhere.store(unreadable, Relaxed);
+    shared.show_unreadable();
 }
 
-fn adopt(shared: &Shared, folder: &Path) -> io::Result<()> {
+/// Returns how much cannot be read now.
+fn adopt(shared: &Shared, folder: &Path) -> io::Result<usize> {
     let theirs = Store::new(
         std::sync::Arc::clone(&shared.store.disk),
         Layout::new(folder.to_owned()),
@@ -73,12 +80,31 @@ fn adopt(shared: &Shared, folder: &Path) -> io::Result<()> {
     recovered.done.clear();
     // A crash in the middle of this may have brought some over before.
     recovered.records.retain(|record| shared.backlog.get(record.entry.stamp).is_none());
+    let (gone, kept) = recovered.divide(&segments);
+    if let Some(last) = kept.last() {
+        note_taken(&theirs, *last, &recovered.records)?;
+    }
+    let unreadable = recovered.unreadable.len();
     shared.publish_recovered(recovered);
-    for number in segments {
+    for number in gone {
         missing_is_fine(theirs.disk.remove(&theirs.layout.segment(number)))?;
         theirs.disk.sync_dir(&theirs.layout.log())?;
     }
-    Ok(())
+    Ok(unreadable)
+}
+
+/// Their log stays for what cannot be read now; what was taken over is finished there.
+fn note_taken(theirs: &Store, last: u32, taken: &[Record]) -> io::Result<()> {
+    let known = recovery::header(theirs, last);
+    let (created, reserved) = known.map_or((0, 0), |header| (header.created, header.reserved));
+    let number = last + 1;
+    let mut bytes = SegmentHeader { number, previous_synced: 0, created, reserved }.page();
+    for record in taken {
+        let header = frame::Header::control(frame::Kind::Done, record.entry.stamp, 0, 0);
+        frame::encode(&header, number, 0, &[], &mut bytes);
+    }
+    theirs.disk.replace(&theirs.layout.segment(number), &bytes)?;
+    theirs.disk.sync_dir(&theirs.layout.log())
 }
 
 /// Metadata first: data without it would be taken for new.

@@ -107,6 +107,7 @@ fn run(shared: &Shared, jobs: &Receiver<Work>, answer: &Sender<Answer>) {
                 }
                 make_durable(shared, &batches).map(|()| {
                     shared.metrics().checkpointed.inc_by(batches.len() as u64);
+                    shared.metrics().checkpoints.inc();
                     Answer::Durable(batches.iter().map(|(file, needed)| (file.name.stamp, *needed)).collect())
                 })
             }

@@ -137,7 +137,9 @@ impl Lane {
     /// left undone, and recovery makes up for it.
     fn append(&self, file: &Building, bytes: &[u8]) {
         let at = file.len.load(Relaxed);
-        let written = self.shared.patiently(|| self.shared.store.write(Tree::Batches, &file.name, at, bytes));
+        let written = self
+            .shared
+            .patiently(&file.name, || self.shared.store.write(Tree::Batches, &file.name, at, bytes));
         if written.is_ok() {
             file.len.fetch_add(bytes.len() as u64, Relaxed);
             self.shared.usage().files.fetch_add(bytes.len() as u64, Relaxed);

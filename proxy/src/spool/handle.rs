@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use super::{
-    Entry, Failure, Parts, Refused, Shared, Stamp, State, Totals, UsageNow,
+    Entry, Failure, Full, Parts, Refused, Shared, Stamp, State, Totals, UsageNow,
     backlog::Backlog,
     checkpoint::Checkpointer,
     disk::{Disk, RealDisk},
@@ -65,7 +65,7 @@ pub struct Spool {
     threads: Vec<JoinHandle<()>>,
     recovery: Option<JoinHandle<()>>,
     adoption: Option<JoinHandle<()>>,
-    _instance: Option<Instance>,
+    instance: Option<Instance>,
 }
 
 impl Spool {
@@ -133,11 +133,16 @@ impl Spool {
             limits,
             log_limit,
             born: Mutex::new(Some(HashSet::new())),
+            recovered: Flag::default(),
+            unreadable: AtomicU64::new(0),
+            unreadable_elsewhere: AtomicU64::new(0),
+            files_unwritable: Mutex::new(None),
             abandoned: Flag::default(),
             wants_space: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             room: Notify::new(),
             told_full: Throttle::default(),
+            told_refused: Throttle::default(),
             told_evicted: Throttle::default(),
             told_sync: Throttle::default(),
             level_now: parts.level,
@@ -157,8 +162,11 @@ impl Spool {
         let for_recovery = Arc::clone(&shared);
         let threads =
             vec![spawn("spool-work", move || working.run())?, spawn("spool-write", move || writing.run())?];
-        let recovering = spawn("spool-recover", move || recovery::recover_own(&for_recovery, &old))?;
-        Ok(Self { shared, threads, recovery: Some(recovering), adoption: None, _instance: instance })
+        let recovering = spawn("spool-recover", move || {
+            recovery::recover_own(&for_recovery, old);
+            for_recovery.recovered.set();
+        })?;
+        Ok(Self { shared, threads, recovery: Some(recovering), adoption: None, instance })
     }
 
     /// A handle; clones share the spool.
@@ -187,16 +195,21 @@ impl Spool {
         &self.shared
     }
 
-    /// Whether what earlier runs left has been read.
+    /// Whether what earlier runs left has been read, as far as it can be.
     pub fn recovery_ended(&self) -> bool {
-        self.recovery.as_ref().is_none_or(JoinHandle::is_finished)
+        self.shared.recovered.is_set()
     }
 
-    /// Waits until what earlier runs left has been read.
-    pub async fn recovered(&mut self) {
-        if let Some(thread) = self.recovery.take() {
-            drop(tokio::task::spawn_blocking(move || thread.join()).await);
-        }
+    /// Waits until what earlier runs left has been read, as far as it can be.
+    pub async fn recovered(&self) {
+        let shared = Arc::clone(&self.shared);
+        let wait = move || while !shared.recovered.wait(Duration::from_hours(1)) {};
+        drop(tokio::task::spawn_blocking(wait).await);
+    }
+
+    /// Whether what it holds ends with the process (`spooling.enabled: false`).
+    pub fn in_memory(&self) -> bool {
+        self.instance.is_none()
     }
 }
 
@@ -286,6 +299,7 @@ impl SpoolHandle {
 
     /// Whether data of this class would be taken now.
     pub fn has_room(&self, class: Class) -> bool {
+        self.shared.tell_full(class);
         self.shared.has_room(class)
     }
 
@@ -330,6 +344,12 @@ impl SpoolHandle {
             limit_bytes: self.shared.limits.acknowledged(),
             dlq_limit_bytes: self.shared.limits.dlq(),
             unwritable: self.shared.unwritable().map(|refused| refused.to_string()),
+            files_unwritable: self.shared.files_unwritable.lock().clone(),
+            unreadable: self.shared.unreadable(),
+            full: Full {
+                acknowledged: self.shared.is_full(Class::Acknowledged),
+                unacknowledged: self.shared.is_full(Class::Unacknowledged),
+            },
         }
     }
 
@@ -417,6 +437,7 @@ impl SpoolHandle {
 
     fn admit(&self, class: Class) -> Result<(), Refused> {
         self.ready()?;
+        self.shared.tell_full(class);
         if self.shared.has_room(class) { Ok(()) } else { Err(Refused::Full) }
     }
 

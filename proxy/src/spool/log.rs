@@ -147,7 +147,7 @@ impl Log {
         self.write_reserved()?;
         self.write()?;
         let Some(current) = &mut self.current else { return Ok(()) };
-        if self.written == 0 {
+        if self.written == 0 && current.durable {
             return Ok(());
         }
         let begun = Instant::now();

@@ -53,12 +53,16 @@ pub struct SpoolMetrics {
     pub quarantined_lines: Counter,
     /// Files that are not ours.
     pub foreign: Gauge,
+    /// Batches and folders of earlier runs that cannot be read.
+    pub unreadable: Gauge,
     /// Age of the oldest undelivered batch (queue and retry) in seconds.
     pub oldest_seconds: Gauge<f64, AtomicU64>,
     /// Segments removed.
     pub segments_removed: Counter,
     /// Batches synced so that a segment could go.
     pub checkpointed: Counter,
+    /// Times that batches were synced so that a segment could go.
+    pub checkpoints: Counter,
 }
 
 impl SpoolMetrics {
@@ -79,9 +83,11 @@ impl SpoolMetrics {
             quarantined: Counter::default(),
             quarantined_lines: Counter::default(),
             foreign: Gauge::default(),
+            unreadable: Gauge::default(),
             oldest_seconds: Gauge::default(),
             segments_removed: Counter::default(),
             checkpointed: Counter::default(),
+            checkpoints: Counter::default(),
         };
         metrics.register(|r| {
             r.register("spool_bytes", "Bytes of batch files by state", this.bytes.clone());
@@ -115,6 +121,11 @@ impl SpoolMetrics {
             );
             r.register("spool_foreign_files", "Files in the spool that are not ours", this.foreign.clone());
             r.register(
+                "spool_unreadable_batches",
+                "Batches and folders of earlier runs that cannot be read",
+                this.unreadable.clone(),
+            );
+            r.register(
                 "spool_oldest_seconds",
                 "Age of the oldest undelivered batch",
                 this.oldest_seconds.clone(),
@@ -124,6 +135,11 @@ impl SpoolMetrics {
                 "spool_checkpointed_batches",
                 "Batches synced to free a segment",
                 this.checkpointed.clone(),
+            );
+            r.register(
+                "spool_checkpoints",
+                "Times that batches were synced to free a segment",
+                this.checkpoints.clone(),
             );
         });
         this

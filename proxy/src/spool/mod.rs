@@ -43,6 +43,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 pub mod tool;
+mod unreadable;
 mod walk;
 mod worker;
 mod writer;
@@ -210,6 +211,21 @@ pub struct UsageNow {
     pub dlq_limit_bytes: u64,
     /// Why nothing can be written, if so.
     pub unwritable: Option<String>,
+    /// Why a batch file cannot be written, if so; its lines are safe in the log.
+    pub files_unwritable: Option<String>,
+    /// Batches and folders of earlier runs that cannot be read now.
+    pub unreadable: u64,
+    /// Whose data is refused or held back because the spool is full.
+    pub full: Full,
+}
+
+/// Which classes of data have reached their limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Full {
+    /// HTTP: 503.
+    pub acknowledged: bool,
+    /// Datagrams are refused, TCP waits.
+    pub unacknowledged: bool,
 }
 
 /// The compression level now under the settings of a stream, or under the general ones where they are not known.

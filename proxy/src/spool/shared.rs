@@ -19,6 +19,7 @@ use super::{
     LevelNow, Refused, Stamp,
     backlog::{Backlog, Origin},
     filer::TailBytes,
+    files::{Layout, Name},
     limits::{Flag, Limits, Throttle},
     metrics::{SpoolMetrics, Usage},
     recovery::Recovered,
@@ -54,6 +55,14 @@ pub struct Shared {
     pub log_limit: u64,
     /// Batches made by this process while recovery looks for those of others.
     pub born: Mutex<Option<HashSet<Stamp>>>,
+    /// Set when what earlier runs left has been read, as far as it can be.
+    pub recovered: Flag,
+    /// Batches and folders of earlier runs that cannot be read.
+    pub unreadable: AtomicU64,
+    /// The same in folders of processes that are gone.
+    pub unreadable_elsewhere: AtomicU64,
+    /// Why a batch file cannot be written, if so.
+    pub files_unwritable: Mutex<Option<String>>,
     /// Set when threads must not wait any longer.
     pub abandoned: Flag,
     /// Somebody asked for space.
@@ -64,6 +73,8 @@ pub struct Shared {
     pub room: Notify,
     /// For the log line about a full spool.
     pub told_full: Throttle,
+    /// For the log line about data that is not taken.
+    pub told_refused: Throttle,
     /// For the log line about evictions.
     pub told_evicted: Throttle,
     /// For the log line about the background thread's failures.
@@ -101,11 +112,29 @@ impl Shared {
 
     /// Whether data of this class would be taken now.
     pub fn has_room(&self, class: Class) -> bool {
+        !self.is_full(class) && !self.is_unwritable.load(Relaxed) && !self.stopping.load(Relaxed)
+    }
+
+    /// Whether this class of data has reached its limit.
+    pub fn is_full(&self, class: Class) -> bool {
         let limit = match class {
             Class::Acknowledged => self.limits.acknowledged(),
             Class::Unacknowledged => self.limits.unacknowledged(),
         };
-        self.usage().spool() < limit && !self.is_unwritable.load(Relaxed) && !self.stopping.load(Relaxed)
+        self.usage().spool() >= limit
+    }
+
+    /// Says that data of a class is not taken because the spool is full.
+    pub fn tell_full(&self, class: Class) {
+        if self.is_full(class) && self.told_refused.allow() {
+            let (bytes, limit) = (self.usage().spool(), self.limits.acknowledged());
+            tracing::warn!(
+                ?class,
+                bytes,
+                limit,
+                "the spool is full: HTTP answers 503, TCP waits, datagrams are refused; mend delivery or raise spooling.max_size_bytes"
+            );
+        }
     }
 
     /// Why nothing can be written, if so.
@@ -118,6 +147,16 @@ impl Shared {
         self.is_unwritable.store(why.is_some(), Relaxed);
         *self.unwritable.lock() = why.map(Refused::Unwritable);
         self.room.notify_waiters();
+    }
+
+    /// Batches and folders of earlier runs that cannot be read now.
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable.load(Relaxed) + self.unreadable_elsewhere.load(Relaxed)
+    }
+
+    /// Takes them over into the metric.
+    pub fn show_unreadable(&self) {
+        self.metrics().unreadable.set(self.unreadable() as i64);
     }
 
     /// Bytes of segments of earlier runs.
@@ -137,13 +176,19 @@ impl Shared {
     }
 
     /// Runs a file operation again and again while it fails; gives up at the end of the process.
-    pub fn patiently(&self, mut run: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    pub fn patiently(&self, name: &Name, mut run: impl FnMut() -> io::Result<()>) -> io::Result<()> {
         let mut told: Option<Instant> = None;
         loop {
-            let Err(error) = run() else { return Ok(()) };
+            let Err(error) = run() else {
+                if told.is_some() {
+                    *self.files_unwritable.lock() = None;
+                }
+                return Ok(());
+            };
             self.metrics().file_failures.inc();
+            *self.files_unwritable.lock() = Some(format!("{}: {error}", name.data()));
             if told.is_none_or(|told| told.elapsed() > Duration::from_mins(1)) {
-                tracing::warn!(%error, "a batch file cannot be written; trying again every second, its lines are safe in the log");
+                tracing::warn!(batch = %name.data(), %error, "a batch file cannot be written; trying again every second, its lines are safe in the log");
                 told = Some(Instant::now());
             }
             if error.kind() == io::ErrorKind::StorageFull {
@@ -165,7 +210,7 @@ impl Shared {
 
     /// Shows recovered batches to delivery.
     pub fn publish_recovered(&self, recovered: Recovered) {
-        let Recovered { records, damaged, done, quarantined } = recovered;
+        let Recovered { records, damaged, done, quarantined, .. } = recovered;
         if quarantined > 0 {
             self.ledger.import(Place::Quarantined, quarantined);
             self.metrics().quarantined_lines.inc_by(quarantined);
@@ -187,9 +232,9 @@ impl Shared {
         }
     }
 
-    /// Removes segments whose batches are all durable in files or finished.
-    pub fn drop_old_segments(&self, store: &Store, old: &[u32]) {
-        for number in old {
+    /// Removes segments whose batches are all durable in files or finished; those behind them are `kept`.
+    pub fn drop_old_segments(&self, store: &Store, gone: &[u32], kept: &[u32]) {
+        for number in gone {
             let path = store.layout.segment(*number);
             failpoint!("recovery.drop");
             let removed = missing_is_fine(store.disk.remove(&path))
@@ -199,6 +244,13 @@ impl Shared {
                 return;
             }
         }
-        self.old_log.store(0, Relaxed);
+        let listed = if kept.is_empty() {
+            Vec::new()
+        } else {
+            store.disk.list(&store.layout.log()).unwrap_or_default()
+        };
+        let is_kept = |name: &str| Layout::segment_number(name).is_some_and(|number| kept.contains(&number));
+        let bytes = listed.iter().filter(|file| is_kept(&file.name)).map(|file| file.len).sum();
+        self.old_log.store(bytes, Relaxed);
     }
 }

@@ -206,7 +206,12 @@ impl Worker {
         let record = self.record(stamp)?;
         let store = self.shared.store.clone();
         let name = record.name();
-        let bytes = store.read(record.tree, &name)?;
+        let bytes = match store.read(record.tree, &name) {
+            Err(error) if error.kind() == ErrorKind::NotFound && self.volume_is_there() => {
+                return self.write_off(&record);
+            }
+            other => other?,
+        };
         let found = pieces(&bytes);
         let part = |piece: &Piece| bytes.get(piece.at()).unwrap_or_default();
         let sound: Vec<&Piece> = found.iter().filter(|p| matches!(p, Piece::Sound { .. })).collect();
@@ -246,6 +251,21 @@ impl Worker {
         self.replace_original(&record, vec![after])?;
         self.shared.metrics().quarantined_lines.inc_by(lost);
         tracing::error!(batch = %record.entry.file_name(), lines = lost, why, "members of a batch are damaged and were set aside in quarantine; the rest is sent");
+        Ok(())
+    }
+
+    /// A file that is gone is not the same as a volume that is gone: then the log is gone too.
+    fn volume_is_there(&self) -> bool {
+        let store = &self.shared.store;
+        store.disk.list(&store.layout.log()).is_ok_and(|segments| !segments.is_empty())
+    }
+
+    /// Somebody removed the file.
+    fn write_off(&self, record: &Record) -> io::Result<()> {
+        let lines = record.entry.lines;
+        self.finish(record.entry.stamp, Place::Quarantined)?;
+        self.shared.metrics().quarantined_lines.inc_by(lines);
+        tracing::error!(batch = %record.entry.file_name(), lines, "the file of a batch is gone; its lines are lost and count as quarantined");
         Ok(())
     }
 

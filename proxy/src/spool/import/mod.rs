@@ -44,7 +44,7 @@ pub fn start(
 ) -> Result<JoinHandle<()>, SpoolError> {
     let shared = Arc::clone(shared);
     let run = move || {
-        while shared.born.lock().is_some() {
+        while !shared.recovered.is_set() {
             if shared.abandoned.wait(STEP) {
                 return;
             }

@@ -1,8 +1,12 @@
 //! Finds batch files and decides what becomes of each.
 
-use std::{collections::HashMap, io, path::Path};
+use std::{
+    collections::HashMap,
+    io,
+    path::{Path, PathBuf},
+};
 
-use super::{Found, Recovery, rebuild::Rebuild};
+use super::{Found, Logged, Recovery, rebuild::Rebuild};
 use crate::{
     batch::Class,
     spool::{
@@ -15,28 +19,46 @@ use crate::{
 };
 
 impl Recovery<'_> {
-    pub(super) fn find_files(&mut self) -> io::Result<()> {
+    pub(super) fn find_files(&mut self) {
         let mut foreign = 0;
         for tree in [Tree::Batches, Tree::Dlq] {
-            let root = self.store.layout.tree(tree);
-            for tenant in self.store.disk.list(&root)?.into_iter().filter(|entry| entry.folder) {
-                let tenant_dir = root.join(&tenant.name);
-                for dataset in self.store.disk.list(&tenant_dir)?.into_iter().filter(|entry| entry.folder) {
-                    let folder = tenant_dir.join(&dataset.name);
-                    foreign += self.find_in(tree, &folder)?;
-                    self.folders.push(folder);
+            for tenant in self.folders_in(&self.store.layout.tree(tree)) {
+                for dataset in self.folders_in(&tenant) {
+                    foreign += self.find_in(tree, &dataset);
                 }
             }
+        }
+        if self.only.is_some() {
+            return;
         }
         self.store.metrics.foreign.inc_by(foreign);
         if foreign > 0 {
             tracing::warn!(files = foreign, folder = %self.store.layout.root().display(), "there are files in the spool that are not batches; they are left alone");
         }
-        Ok(())
     }
 
-    fn find_in(&mut self, tree: Tree, folder: &Path) -> io::Result<i64> {
-        let listed = self.store.disk.list(folder)?;
+    fn folders_in(&mut self, folder: &Path) -> Vec<PathBuf> {
+        match self.store.disk.list(folder) {
+            Ok(listed) => {
+                let folders = listed.into_iter().filter(|entry| entry.folder);
+                folders.map(|entry| folder.join(entry.name)).collect()
+            }
+            Err(error) => {
+                self.leave_folder(folder, &error);
+                Vec::new()
+            }
+        }
+    }
+
+    fn find_in(&mut self, tree: Tree, folder: &Path) -> i64 {
+        let listed = match self.store.disk.list(folder) {
+            Ok(listed) => listed,
+            Err(error) => {
+                self.leave_folder(folder, &error);
+                return 0;
+            }
+        };
+        self.folders.push(folder.to_owned());
         let mut metas = Vec::new();
         let mut foreign = 0;
         for file in listed {
@@ -46,8 +68,8 @@ impl Recovery<'_> {
                 // Left behind by a crash in the middle of a replacement.
                 _ if file.name.ends_with(".gz.tmp") || file.name.ends_with(".meta.tmp") => {
                     let of = file.name.split('.').next().and_then(Name::parse);
-                    if of.is_some_and(|name| !self.is_live(name.stamp)) {
-                        missing_is_fine(self.store.disk.remove(&folder.join(&file.name)))?;
+                    if of.is_some_and(|name| !self.is_live_in(name.stamp, folder)) {
+                        self.clear(&folder.join(&file.name));
                     }
                     continue;
                 }
@@ -62,7 +84,7 @@ impl Recovery<'_> {
                 foreign += 1;
                 continue;
             };
-            if self.is_live(name.stamp) {
+            if self.is_live_in(name.stamp, folder) {
                 continue;
             }
             if meta {
@@ -73,54 +95,91 @@ impl Recovery<'_> {
             {
                 // A rename is atomic, so somebody copied it. The one in the DLQ tree counts.
                 tracing::warn!(batch = %name.data(), "a batch file is there twice; the copy outside the DLQ is set aside in quarantine");
-                let bytes = self.store.read(other.tree, &other.name)?;
-                self.store.quarantine(&other.name.data(), &bytes)?;
-                self.store.remove(other.tree, &other.name, false)?;
+                let aside = self
+                    .store
+                    .read(other.tree, &other.name)
+                    .and_then(|bytes| self.store.quarantine(&other.name.data(), &bytes))
+                    .and_then(|()| self.store.remove(other.tree, &other.name, false));
+                if let Err(error) = aside {
+                    self.leave(name.stamp, &self.store.layout.data(other.tree, &other.name), &error);
+                }
             }
         }
         for name in metas {
             match self.found.get_mut(&name.stamp).filter(|found| found.tree == tree) {
                 Some(found) => found.has_meta = true,
-                None => self.store.remove_meta(tree, &name)?,
+                None => self.clear(&self.store.layout.meta(tree, &name)),
             }
         }
-        Ok(foreign)
+        foreign
     }
 
-    /// Decides about every batch: gone, whole in its file, or to be rebuilt.
-    pub(super) fn prepare(&mut self) -> io::Result<HashMap<Stamp, Rebuild>> {
+    /// Removes what is of no use; where that fails it is tried at the next start.
+    fn clear(&self, path: &Path) {
+        if let Err(error) = missing_is_fine(self.store.disk.remove(path)) {
+            self.store.metrics.file_failures.inc();
+            tracing::warn!(path = %path.display(), %error, "a file without use cannot be removed");
+        }
+    }
+
+    /// Decides about every batch: gone, whole in its file, to be rebuilt, or left for later.
+    pub(super) fn prepare(&mut self) -> HashMap<Stamp, Rebuild> {
         let found = std::mem::take(&mut self.found);
         for (stamp, file) in &found {
-            match self.logged.get(stamp) {
-                Some(batch) if batch.done => self.store.remove(file.tree, &file.name, file.has_meta)?,
-                Some(batch) if batch.opening.is_some() || batch.first_offset.is_some() => {}
-                _ => self.whole(file)?,
+            let settled = match self.logged.get(stamp) {
+                _ if self.out.unreadable.contains(*stamp) => Ok(()),
+                Some(batch) if batch.done => self.store.remove(file.tree, &file.name, file.has_meta),
+                Some(batch) if batch.opening.is_some() || batch.first_offset.is_some() => Ok(()),
+                _ => self.whole(file),
+            };
+            if let Err(error) = settled {
+                self.leave(*stamp, &self.store.layout.data(file.tree, &file.name), &error);
             }
         }
         let mut rebuilds = HashMap::new();
-        for (stamp, batch) in &self.logged {
-            if batch.done || (batch.opening.is_none() && batch.first_offset.is_none()) {
-                continue;
-            }
-            match (found.get(stamp), &batch.opening) {
-                (Some(file), _) => {
-                    if let Some(rebuild) = self.sound_part(file, batch)? {
-                        rebuilds.insert(*stamp, rebuild);
-                    }
+        for (stamp, batch) in std::mem::take(&mut self.logged) {
+            let has_frames = batch.opening.is_some() || batch.first_offset.is_some();
+            if !batch.done && has_frames && !self.out.unreadable.contains(stamp) {
+                match self.rebuild(stamp, found.get(&stamp), &batch) {
+                    Ok(Some(rebuild)) => drop(rebuilds.insert(stamp, rebuild)),
+                    Ok(None) => {}
+                    Err((path, error)) => self.leave(stamp, &path, &error),
                 }
-                (None, Some(opening)) => {
-                    let key = opening.key();
-                    let name = Name { key: key.dataset.clone(), stamp: *stamp, hint: key.hint.clone() };
-                    let mut rebuild = Rebuild::new(name, Tree::Batches, key);
-                    rebuild.first_ns = opening.first_ns;
-                    rebuild.totals = batch.totals;
-                    rebuilds.insert(*stamp, rebuild);
-                }
-                // Delivered, unless the log lost its first frame.
-                (None, None) => {}
             }
+            self.logged.insert(stamp, batch);
         }
-        Ok(rebuilds)
+        self.retract();
+        rebuilds.retain(|stamp, _| !self.out.unreadable.contains(*stamp));
+        rebuilds
+    }
+
+    /// What a batch with frames is put together from; nothing when it was delivered.
+    fn rebuild(
+        &self,
+        stamp: Stamp,
+        file: Option<&Found>,
+        batch: &Logged,
+    ) -> Result<Option<Rebuild>, (PathBuf, io::Error)> {
+        if let Some(file) = file {
+            let path = || self.store.layout.data(file.tree, &file.name);
+            return self.sound_part(file, batch).map_err(|error| (path(), error));
+        }
+        let unread = |path: PathBuf| (path, io::Error::other("its folder cannot be read"));
+        let Some(opening) = &batch.opening else {
+            // Delivered, unless the log lost its first frame or its file is where nobody could look.
+            let hidden = self.out.unreadable.has_folders();
+            return if hidden { Err(unread(self.store.layout.root().to_owned())) } else { Ok(None) };
+        };
+        let key = opening.key();
+        let folders = [Tree::Batches, Tree::Dlq].map(|tree| self.store.layout.folder(tree, &key.dataset));
+        if let Some(folder) = folders.into_iter().find(|folder| self.out.unreadable.covers(folder)) {
+            return Err(unread(folder));
+        }
+        let name = Name { key: key.dataset.clone(), stamp, hint: key.hint.clone() };
+        let mut rebuild = Rebuild::new(name, Tree::Batches, key);
+        rebuild.first_ns = opening.first_ns;
+        rebuild.totals = batch.totals;
+        Ok(Some(rebuild))
     }
 
     /// A batch of which the log says nothing: it was synced as a whole.

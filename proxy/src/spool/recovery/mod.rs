@@ -3,7 +3,13 @@
 mod files;
 mod rebuild;
 
-use std::{collections::HashMap, io, path::PathBuf, time::Duration};
+use std::{
+    collections::HashMap,
+    io,
+    path::{Path, PathBuf},
+    sync::atomic::Ordering::Relaxed,
+    time::Duration,
+};
 
 use super::{
     Shared, Stamp,
@@ -15,7 +21,11 @@ use super::{
     segment::{self, SegmentHeader},
     split,
     store::Store,
+    unreadable::Unreadable,
 };
+
+/// Between two attempts at what cannot be read.
+const AGAIN: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(30) };
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -28,6 +38,17 @@ pub struct Recovered {
     pub done: Vec<(Stamp, crate::ids::DatasetKey)>,
     /// Lines of batches set aside.
     pub quarantined: u64,
+    /// What could not be read or written.
+    pub unreadable: Unreadable,
+    /// Segments from this one on hold frames of it; none is needed otherwise.
+    pub needed_from: Option<u32>,
+}
+
+impl Recovered {
+    /// Divides the segments that were read: those that can go, and those that are needed again.
+    pub fn divide(&self, segments: &[u32]) -> (Vec<u32>, Vec<u32>) {
+        segments.iter().copied().partition(|number| self.needed_from.is_none_or(|from| *number < from))
+    }
 }
 
 /// What the log says about a batch.
@@ -38,6 +59,8 @@ struct Logged {
     totals: Option<Totals>,
     cut: Option<Cut>,
     done: bool,
+    /// The segment of its first frame.
+    segment: u32,
 }
 
 /// A batch file that was found.
@@ -60,6 +83,8 @@ pub struct Recovery<'a> {
     folders: Vec<PathBuf>,
     damage_from: Option<u64>,
     compressor: Compressor,
+    /// What an attempt before this one left.
+    only: Option<&'a Unreadable>,
     out: Recovered,
 }
 
@@ -90,40 +115,114 @@ impl<'a> Recovery<'a> {
             folders: Vec::new(),
             damage_from: None,
             compressor: Compressor::default(),
+            only: None,
             out: Recovered::default(),
         }
+    }
+
+    /// Only what an attempt before this one left.
+    pub fn only(mut self, left: Option<&'a Unreadable>) -> Self {
+        self.only = left;
+        self
     }
 
     /// Does it. Afterwards the segments are not needed any more.
     pub fn run(mut self) -> io::Result<Recovered> {
         for number in &self.segments {
             // What is read from the page cache must not vanish after it was sent.
-            self.store.disk.sync(&self.store.layout.segment(*number))?;
+            let path = self.store.layout.segment(*number);
+            self.store.disk.sync(&path).map_err(|error| naming(&path, &error))?;
         }
         self.read_log()?;
-        self.find_files()?;
-        let mut rebuilds = self.prepare()?;
+        self.find_files();
+        let mut rebuilds = self.prepare();
         self.replay(&mut rebuilds)?;
-        self.finish(rebuilds)?;
-        self.splits()?;
+        self.finish(rebuilds);
+        self.splits();
         failpoint!("recovery.synced");
         // Files that were removed, now or by an earlier run, must not come back once their frames are gone.
-        for folder in &self.folders {
-            self.store.disk.sync_dir(folder)?;
+        for folder in std::mem::take(&mut self.folders) {
+            if let Err(error) = self.store.disk.sync_dir(&folder) {
+                self.leave_folder(&folder, &error);
+            }
         }
+        self.out.needed_from = self.needed_from();
         Ok(self.out)
     }
 
-    /// Whether the running process made this batch, so that it is not ours to touch.
+    /// Whether the running process made this batch, or an earlier attempt settled it, so that it is not ours to touch.
     fn is_live(&self, stamp: Stamp) -> bool {
+        self.is_born(stamp) || self.only.is_some_and(|left| !left.contains(stamp))
+    }
+
+    fn is_born(&self, stamp: Stamp) -> bool {
         self.shared.born.lock().as_ref().is_some_and(|born| born.contains(&stamp))
+    }
+
+    /// The same for a batch that was found in `folder`; of an unread folder nothing was known before.
+    fn is_live_in(&self, stamp: Stamp, folder: &Path) -> bool {
+        let news = self.only.is_some_and(|left| left.covers(folder));
+        if news {
+            self.is_born(stamp) || self.shared.backlog.get(stamp).is_some()
+        } else {
+            self.is_live(stamp)
+        }
+    }
+
+    /// A batch is for later: nothing of it is published, its frames are kept.
+    fn leave(&mut self, stamp: Stamp, path: &Path, error: &io::Error) {
+        self.store.metrics.file_failures.inc();
+        self.out.unreadable.note(stamp, path, error);
+        self.retract();
+    }
+
+    /// A folder and all batches in it are for later.
+    fn leave_folder(&mut self, folder: &Path, error: &io::Error) {
+        self.store.metrics.file_failures.inc();
+        self.out.unreadable.note_folder(folder, error);
+        let inside: Vec<(Stamp, PathBuf)> = self
+            .out
+            .records
+            .iter()
+            .map(|record| (record.entry.stamp, self.store.layout.data(record.tree, &record.name())))
+            .filter(|(_, path)| path.starts_with(folder))
+            .collect();
+        for (stamp, path) in inside {
+            self.out.unreadable.note(stamp, &path, error);
+        }
+        self.retract();
+    }
+
+    /// Takes back what is for later. A batch that was cut and its halves belong together.
+    fn retract(&mut self) {
+        for (stamp, batch) in self.logged.iter().filter(|(_, batch)| !batch.done) {
+            let Some(cut) = batch.cut else { continue };
+            let family = [*stamp, cut.halves[0], cut.halves[1]];
+            if let Some(left) = family.into_iter().find(|stamp| self.out.unreadable.contains(*stamp)) {
+                for stamp in family {
+                    self.out.unreadable.join(stamp, left);
+                }
+            }
+        }
+        let left = &self.out.unreadable;
+        self.out.records.retain(|record| !left.contains(record.entry.stamp));
+        self.out.damaged.retain(|stamp| !left.contains(*stamp));
+    }
+
+    /// The first segment that is needed again.
+    fn needed_from(&self) -> Option<u32> {
+        if self.out.unreadable.has_folders() {
+            return self.segments.first().copied();
+        }
+        self.out.unreadable.stamps().filter_map(|stamp| Some(self.logged.get(&stamp)?.segment)).min()
     }
 
     fn each_segment(&self, mut each: impl FnMut(u32, &segment::Frames<'_>)) -> io::Result<()> {
         for (index, number) in self.segments.iter().enumerate() {
             let next = self.segments.get(index + 1).and_then(|next| header(self.store, *next));
             let synced = next.map_or(0, |next| next.previous_synced);
-            let bytes = self.store.disk.read(&self.store.layout.segment(*number))?;
+            let path = self.store.layout.segment(*number);
+            let bytes = self.store.disk.read(&path).map_err(|error| naming(&path, &error))?;
             each(*number, &segment::read(&bytes, *number, synced));
         }
         Ok(())
@@ -135,6 +234,8 @@ impl<'a> Recovery<'a> {
         self.each_segment(|number, found| {
             if !found.damage.is_empty() {
                 damaged.get_or_insert(number);
+            }
+            if !found.damage.is_empty() && self.only.is_none() {
                 let bytes: usize = found.damage.iter().map(|damage| damage.len).sum();
                 tracing::error!(
                     segment = number,
@@ -144,7 +245,8 @@ impl<'a> Recovery<'a> {
                 );
             }
             for frame in &found.frames {
-                let batch = logged.entry(frame.header.stamp).or_default();
+                let new = || Logged { segment: number, ..Logged::default() };
+                let batch = logged.entry(frame.header.stamp).or_insert_with(new);
                 match frame.header.kind {
                     Kind::Open => batch.opening = Opening::decode(frame.payload),
                     Kind::Raw | Kind::Member => {
@@ -165,7 +267,7 @@ impl<'a> Recovery<'a> {
     }
 
     /// Finishes what a split began.
-    fn splits(&mut self) -> io::Result<()> {
+    fn splits(&mut self) {
         let cuts: Vec<(Stamp, Cut)> = self
             .logged
             .iter()
@@ -173,19 +275,26 @@ impl<'a> Recovery<'a> {
             .filter_map(|(stamp, batch)| batch.cut.map(|cut| (*stamp, cut)))
             .collect();
         for (stamp, cut) in cuts {
-            let Some(place) = self.out.records.iter().position(|record| record.entry.stamp == stamp) else {
+            let Some(original) = self.out.records.iter().find(|record| record.entry.stamp == stamp).cloned()
+            else {
                 continue;
             };
-            let original = self.out.records.swap_remove(place);
-            if self.finish_split(&original, cut)? {
-                self.store.remove(original.tree, &original.name(), original.has_meta)?;
-                self.store.sync_folders(std::iter::once(&original.entry.key))?;
-                self.out.damaged.retain(|damaged| *damaged != stamp);
-                self.out.done.push((stamp, original.entry.key.clone()));
-            } else {
-                self.out.records.push(original);
+            if let Err(error) = self.split_again(&original, cut) {
+                self.leave(stamp, &self.store.layout.data(original.tree, &original.name()), &error);
             }
         }
+    }
+
+    fn split_again(&mut self, original: &Record, cut: Cut) -> io::Result<()> {
+        let stamp = original.entry.stamp;
+        if !self.finish_split(original, cut)? {
+            return Ok(());
+        }
+        self.store.remove(original.tree, &original.name(), original.has_meta)?;
+        self.store.sync_folders(std::iter::once(&original.entry.key))?;
+        self.out.records.retain(|record| record.entry.stamp != stamp);
+        self.out.damaged.retain(|damaged| *damaged != stamp);
+        self.out.done.push((stamp, original.entry.key.clone()));
         Ok(())
     }
 
@@ -212,7 +321,8 @@ impl<'a> Recovery<'a> {
             record.entry.lines = half.lines;
             record.entry.raw_bytes = half.raw;
             record.entry.file_bytes = half.bytes.len() as u64;
-            self.shared.patiently(|| self.store.replace(record.tree, &record.name(), &half.bytes))?;
+            let name = record.name();
+            self.with_room(&name, || self.store.replace(record.tree, &name, &half.bytes))?;
             if record.has_meta {
                 drop(self.store.save_meta(record.tree, &record.name(), &Meta::of(&record.entry)));
             }
@@ -223,24 +333,45 @@ impl<'a> Recovery<'a> {
     }
 }
 
-/// Recovers the own folder in the background: publishes what is found, then removes the old segments.
-pub fn recover_own(shared: &Shared, old: &[u32]) {
+/// The same error with the path in it.
+fn naming(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// Recovers the own folder in the background: publishes what is found, then removes the old segments. What cannot be
+/// read is tried again until the process ends.
+pub fn recover_own(shared: &Shared, mut old: Vec<u32>) {
     let store = &shared.store;
+    let mut left: Option<Unreadable> = None;
     loop {
-        match Recovery::new(shared, store, old.to_vec()).run() {
-            Ok(recovered) => {
+        let worth_it = left.as_ref().is_none_or(|left| left.may_have_changed(&*store.disk));
+        let wait = match worth_it.then(|| Recovery::new(shared, store, old.clone()).only(left.as_ref()).run())
+        {
+            Some(Ok(recovered)) => {
+                let (gone, kept) = recovered.divide(&old);
+                let unreadable = recovered.unreadable.clone();
                 shared.publish_recovered(recovered);
-                shared.drop_old_segments(store, old);
-                *shared.born.lock() = None;
-                return;
-            }
-            Err(error) => {
-                store.metrics.file_failures.inc();
-                tracing::warn!(%error, "what earlier runs left in the spool cannot be read completely; trying again");
-                if shared.abandoned.wait(Duration::from_secs(5)) {
+                shared.drop_old_segments(store, &gone, &kept);
+                old = kept;
+                shared.unreadable.store(unreadable.len() as u64, Relaxed);
+                shared.show_unreadable();
+                shared.recovered.set();
+                if unreadable.is_empty() {
+                    *shared.born.lock() = None;
                     return;
                 }
+                left = Some(unreadable);
+                AGAIN
             }
+            Some(Err(error)) => {
+                store.metrics.file_failures.inc();
+                tracing::warn!(%error, "what earlier runs left in the spool cannot be read completely; trying again");
+                Duration::from_secs(5)
+            }
+            None => AGAIN,
+        };
+        if shared.abandoned.wait(wait) {
+            return;
         }
     }
 }

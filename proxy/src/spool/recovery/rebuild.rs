@@ -1,6 +1,9 @@
 //! Puts batches together from what their files hold and what the log has beyond that.
 
-use std::{collections::HashMap, io};
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+};
 
 use crc32fast::Hasher;
 
@@ -94,41 +97,39 @@ impl Recovery<'_> {
 
     pub(super) fn replay(&mut self, rebuilds: &mut HashMap<Stamp, Rebuild>) -> io::Result<()> {
         let mut compressor = std::mem::take(&mut self.compressor);
-        let mut failure = None;
+        let mut failures: HashMap<Stamp, io::Error> = HashMap::new();
         let mut tails = 0;
         let mut unattributed: HashMap<Stamp, Vec<u8>> = HashMap::new();
         self.each_segment(|_, found| {
             for frame in &found.frames {
-                if failure.is_some() || !matches!(frame.header.kind, Kind::Raw | Kind::Member) {
+                let stamp = frame.header.stamp;
+                if failures.contains_key(&stamp) || !matches!(frame.header.kind, Kind::Raw | Kind::Member) {
                     continue;
                 }
-                let Some(batch) = rebuilds.get_mut(&frame.header.stamp) else {
-                    if self.lost_its_name(frame.header.stamp) {
-                        unattributed.entry(frame.header.stamp).or_default().extend_from_slice(frame.payload);
+                let Some(batch) = rebuilds.get_mut(&stamp) else {
+                    if self.lost_its_name(stamp) {
+                        unattributed.entry(stamp).or_default().extend_from_slice(frame.payload);
                     }
                     continue;
                 };
                 let before = batch.tail.len();
                 if let Err(error) = self.replay_frame(batch, &frame.header, frame.payload, &mut compressor) {
-                    failure = Some(error);
+                    failures.insert(stamp, error);
                 }
                 tails = tails + batch.tail.len() - before.min(tails + batch.tail.len());
                 if tails > TAILS {
-                    for batch in rebuilds.values_mut() {
-                        if let Err(error) = self.write_tail(batch, &mut compressor) {
-                            failure = Some(error);
-                        }
-                    }
+                    self.write_tails(rebuilds, &mut failures, &mut compressor);
                     tails = 0;
                 }
             }
         })?;
-        if let Some(error) = failure {
-            return Err(error);
+        self.write_tails(rebuilds, &mut failures, &mut compressor);
+        for (stamp, error) in failures {
+            if let Some(batch) = rebuilds.remove(&stamp) {
+                self.leave(stamp, &self.store.layout.data(batch.tree, &batch.name), &error);
+            }
         }
-        for batch in rebuilds.values_mut() {
-            self.write_tail(batch, &mut compressor)?;
-        }
+        rebuilds.retain(|stamp, _| !self.out.unreadable.contains(*stamp));
         for (stamp, bytes) in unattributed {
             tracing::error!(
                 batch = stamp.0,
@@ -141,10 +142,35 @@ impl Recovery<'_> {
         Ok(())
     }
 
+    fn write_tails(
+        &self,
+        rebuilds: &mut HashMap<Stamp, Rebuild>,
+        failures: &mut HashMap<Stamp, io::Error>,
+        compressor: &mut Compressor,
+    ) {
+        for (stamp, batch) in rebuilds.iter_mut() {
+            if !failures.contains_key(stamp)
+                && let Err(error) = self.write_tail(batch, compressor)
+            {
+                failures.insert(*stamp, error);
+            }
+        }
+    }
+
+    /// Waits for room and for nothing else: any other failure concerns this batch only.
+    pub(super) fn with_room(&self, name: &Name, mut run: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+        match run() {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => self.shared.patiently(name, run),
+            other => other,
+        }
+    }
+
     /// Whether a batch without name and file is the victim of damage and not just delivered.
     fn lost_its_name(&self, stamp: Stamp) -> bool {
         let known = self.logged.get(&stamp).is_some_and(|batch| !batch.done && batch.opening.is_none());
-        known && self.damage_from.is_some_and(|oldest| stamp.0 > oldest)
+        known
+            && !self.out.unreadable.contains(stamp)
+            && self.damage_from.is_some_and(|oldest| stamp.0 > oldest)
     }
 
     fn replay_frame(
@@ -184,41 +210,52 @@ impl Recovery<'_> {
     }
 
     fn write(&self, batch: &mut Rebuild, bytes: &[u8]) -> io::Result<()> {
-        self.shared.patiently(|| self.store.write(batch.tree, &batch.name, batch.len, bytes))?;
+        self.with_room(&batch.name, || self.store.write(batch.tree, &batch.name, batch.len, bytes))?;
         batch.len += bytes.len() as u64;
         Ok(())
     }
 
     /// Checks totals, makes files durable.
-    pub(super) fn finish(&mut self, rebuilds: HashMap<Stamp, Rebuild>) -> io::Result<()> {
-        let mut keys = std::collections::HashSet::new();
+    pub(super) fn finish(&mut self, rebuilds: HashMap<Stamp, Rebuild>) {
+        let mut keys = HashSet::new();
         for (stamp, batch) in rebuilds {
-            if batch.lines == 0 {
-                self.store.remove(batch.tree, &batch.name, batch.has_meta)?;
-                continue;
+            if let Err(error) = self.finish_one(&batch) {
+                self.leave(stamp, &self.store.layout.data(batch.tree, &batch.name), &error);
             }
-            let file = Found {
-                name: batch.name.clone(),
-                tree: batch.tree,
-                len: batch.len,
-                has_meta: batch.has_meta,
-            };
-            if !batch.damaged && batch.totals.is_some_and(|totals| !batch.matches(totals)) {
-                self.set_aside(&file, batch.totals.map_or(batch.lines, |totals| totals.lines))?;
-                continue;
-            }
-            if batch.gap {
-                tracing::error!(batch = %batch.name.data(), "lines are missing in the middle of a batch: the log was damaged there; the others are sent");
-            }
-            self.shared
-                .patiently(|| self.store.disk.sync(&self.store.layout.data(batch.tree, &batch.name)))?;
-            keys.insert(batch.name.key.clone());
-            self.push(&file, batch.key.class, batch.lines, batch.raw, batch.len);
-            if batch.damaged {
-                self.out.damaged.push(stamp);
+            keys.insert(batch.name.key);
+        }
+        if self.store.sync_folders(keys.iter()).is_ok() {
+            return;
+        }
+        // Whose fault is it?
+        for key in keys {
+            if let Err(error) = self.store.sync_folders(std::iter::once(&key)) {
+                for tree in [Tree::Batches, Tree::Dlq] {
+                    self.leave_folder(&self.store.layout.folder(tree, &key), &error);
+                }
             }
         }
-        self.store.sync_folders(keys.iter())
+    }
+
+    fn finish_one(&mut self, batch: &Rebuild) -> io::Result<()> {
+        if batch.lines == 0 {
+            return self.store.remove(batch.tree, &batch.name, batch.has_meta);
+        }
+        let (name, tree) = (batch.name.clone(), batch.tree);
+        let file = Found { name, tree, len: batch.len, has_meta: batch.has_meta };
+        if !batch.damaged && batch.totals.is_some_and(|totals| !batch.matches(totals)) {
+            return self.set_aside(&file, batch.totals.map_or(batch.lines, |totals| totals.lines));
+        }
+        if batch.gap {
+            tracing::error!(batch = %batch.name.data(), "lines are missing in the middle of a batch: the log was damaged there; the others are sent");
+        }
+        let path = self.store.layout.data(batch.tree, &batch.name);
+        self.with_room(&batch.name, || self.store.disk.sync(&path))?;
+        self.push(&file, batch.key.class, batch.lines, batch.raw, batch.len);
+        if batch.damaged {
+            self.out.damaged.push(batch.name.stamp);
+        }
+        Ok(())
     }
 
     pub(super) fn set_aside(&mut self, file: &Found, lines: u64) -> io::Result<()> {

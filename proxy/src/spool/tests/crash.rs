@@ -17,6 +17,8 @@ use crate::{
     spool::{Entry, Failure, Reason, State},
 };
 
+const FOLDER: &str = "SPOOL_CRASH_DIR";
+
 const PLACES: [&str; 20] = [
     "segment.create",
     "segment.created",
@@ -68,12 +70,8 @@ fn small(directory: &Path) -> crate::config::Spooling {
     settings
 }
 
-/// Work that comes past every place: run by the parent below, never by itself.
-#[tokio::test]
-#[ignore = "the child of the test below"]
-async fn child() {
-    let Some(dir) = std::env::var_os("SPOOL_CRASH_DIR") else { return };
-    let dir = Path::new(&dir);
+/// Work that comes past every place, in the process that dies: this test binary again, told by the environment.
+async fn child(dir: &Path) {
     let start: u64 = std::env::var("SPOOL_CRASH_START").unwrap().parse().unwrap();
     let mut diary = Diary::open(dir);
     let rig = Rig::open(small(&dir.join("spool"))).await;
@@ -139,8 +137,8 @@ async fn child() {
 /// Runs a child; true when it died at the place.
 fn run_child(dir: &Path, start: u64, failpoint: &str) -> bool {
     let status = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "spool::tests::crash::child", "--ignored", "--test-threads=1"])
-        .env("SPOOL_CRASH_DIR", dir)
+        .args(["--exact", "spool::tests::crash::w15_a_crash_at_any_place_loses_nothing_and_renames_nothing"])
+        .env(FOLDER, dir)
         .env("SPOOL_CRASH_START", start.to_string())
         .env("BYTEFREEZER_FAILPOINT", failpoint)
         .stdout(Stdio::null())
@@ -191,6 +189,9 @@ async fn check(dir: &Path, after: &str) {
 
 #[tokio::test]
 async fn w15_a_crash_at_any_place_loses_nothing_and_renames_nothing() {
+    if let Some(dir) = std::env::var_os(FOLDER) {
+        return child(Path::new(&dir)).await;
+    }
     for place in PLACES {
         let dir = tempfile::tempdir().unwrap();
         // Something must be there for recovery, and twice at the place, the second time later.

@@ -30,20 +30,20 @@ fn failure(reason: Reason) -> Failure {
     Failure { reason, status: None, message: "why".to_owned() }
 }
 
-async fn on(disk: &SimDisk, parts: Parts) -> Rig {
+pub async fn on(disk: &SimDisk, parts: Parts) -> Rig {
     let ledger = Arc::clone(&parts.ledger);
     let layout = Layout::new(PathBuf::from("/spool"));
-    let mut spool = Spool::open_on(parts, Arc::new(disk.clone()), layout, 7, None).unwrap();
+    let spool = Spool::open_on(parts, Arc::new(disk.clone()), layout, 7, None).unwrap();
     spool.recovered().await;
     Rig { handle: spool.handle(), spool, ledger }
 }
 
-fn sim_settings() -> Spooling {
+pub fn sim_settings() -> Spooling {
     settings(Path::new("/unused"))
 }
 
 /// A line that does not compress.
-fn noise(seed: u64, len: usize) -> String {
+pub fn noise(seed: u64, len: usize) -> String {
     let mut chance = Chance(seed * 7919 + 1);
     (0..len).map(|_| char::from(33 + chance.next(90) as u8)).chain(['\n']).collect()
 }

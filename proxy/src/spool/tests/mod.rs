@@ -6,4 +6,5 @@ mod life;
 mod load;
 mod model;
 pub mod rig;
+mod setbacks;
 mod sim_disk;

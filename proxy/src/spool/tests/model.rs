@@ -288,7 +288,7 @@ fn play(runs: &[Run]) {
                 // The first calls make the folders; without them there is no spool.
                 disk.crash_after(calls + 16);
             }
-            let mut spool = open(&disk, &ledger, 7);
+            let spool = open(&disk, &ledger, 7);
             let handle = spool.handle();
             if number % 2 == 0 {
                 // A power cut also hits recovery itself, so do not always wait for it.
@@ -331,7 +331,7 @@ fn play(runs: &[Run]) {
             tell("after it", &disk, &handle);
         }
         let ledger = Arc::new(Ledger::default());
-        let mut spool = open(&disk, &ledger, 7);
+        let spool = open(&disk, &ledger, 7);
         spool.recovered().await;
         tell("end", &disk, &spool.handle());
         check_end(&world, &spool.handle());

@@ -99,7 +99,7 @@ impl Rig {
 
     pub async fn open_with(parts: Parts) -> Self {
         let ledger = Arc::clone(&parts.ledger);
-        let mut spool = Spool::open(parts).unwrap();
+        let spool = Spool::open(parts).unwrap();
         spool.recovered().await;
         Self { handle: spool.handle(), spool, ledger }
     }

@@ -121,6 +121,8 @@ impl Writer {
 
     /// Runs until [`Message::Stop`].
     pub fn run(mut self) {
+        // A log that could not be begun is reported without waiting for the first message.
+        self.settle();
         while !self.stopped {
             self.receive();
             self.close_due();

@@ -10,7 +10,7 @@ use std::{
 use super::{Writer, hand_tail_over};
 use crate::{
     ledger::Place,
-    spool::{Stamp, filer::Job, log::MAX_UNSYNCED},
+    spool::{Stamp, checkpoint::Wanted, filer::Job, log::MAX_UNSYNCED},
 };
 
 /// Between two attempts to write a broken log.
@@ -107,11 +107,16 @@ impl Writer {
         let older = segments.len().saturating_sub(1);
         let unneeded: Vec<u32> =
             segments.iter().take(older).map(|s| s.number).take_while(|n| !self.live.needs(*n)).collect();
+        let too_long = bytes > self.shared.log_limit && older > 0;
+        if too_long && !unneeded.is_empty() && !self.log.header_is_durable() {
+            // Nothing but the header keeps them.
+            self.settle_now();
+        }
         if let Some((number, bytes)) = self.log.wants_spare() {
             self.checkpointer.prepare(number, bytes);
         } else if !unneeded.is_empty() && self.log.header_is_durable() {
             self.checkpointer.retire(unneeded, std::mem::take(&mut self.finished));
-        } else if bytes > self.shared.log_limit && older > 0 {
+        } else if too_long && unneeded.is_empty() {
             self.checkpoint();
         }
     }
@@ -128,7 +133,7 @@ impl Writer {
             self.tail_bytes -= hand_tail_over(&mut self.jobs, batch);
             still_open.insert(batch.stamp());
         }
-        let batches = wanted
+        let batches: Vec<Wanted> = wanted
             .into_iter()
             .filter(|file| !self.splitting.contains(&file.name.stamp))
             .map(|file| {
@@ -136,6 +141,10 @@ impl Writer {
                 (file, needed)
             })
             .collect();
+        // Where none can be made durable now (they are being cut), the end of that is waited for.
+        if batches.is_empty() {
+            return;
+        }
         self.settle_now();
         if !self.log.broken() {
             self.checkpointer.make_durable(batches, &self.filer);

@@ -102,7 +102,7 @@ async fn send_until_gone(address: SocketAddr, client: usize) -> Vec<String> {
 /// The lines that a new start finds.
 async fn found(folder: &Path) -> HashSet<String> {
     let (config, parts) = parts(folder);
-    let mut spool = Spool::open(parts).unwrap();
+    let spool = Spool::open(parts).unwrap();
     spool.recovered().await;
     let handle = spool.handle();
     let mut lines = HashSet::new();

@@ -1,0 +1,217 @@
+//! One file, one folder, one limit that is in the way, and everything else goes on.
+
+use std::{fs, io::ErrorKind, path::PathBuf};
+
+use super::{
+    faults::{noise, on, sim_settings},
+    rig::*,
+    sim_disk::{Call, Chance, SimDisk},
+};
+use crate::{
+    batch::Class,
+    spool::{Failure, Reason, Refused},
+};
+
+const ACK: Class = Class::Acknowledged;
+
+fn failing(disk: &SimDisk, of: Call, part: &str, kind: ErrorKind) {
+    let part = part.to_owned();
+    disk.set_fault(move |call, path| (call == of && path.to_string_lossy().contains(&part)).then_some(kind));
+}
+
+/// A disk after a power cut, with an open batch of each of three datasets whose lines are in files and in the log.
+async fn three() -> SimDisk {
+    let disk = SimDisk::default();
+    let rig = on(&disk, parts(sim_settings())).await;
+    for (name, text) in [("a", "one\n"), ("b", "two\n"), ("c", "three\n")] {
+        rig.commit(member(&stream(name, ACK, batching()), text)).await;
+    }
+    rig.until("files are written", |_| {
+        disk.paths().iter().filter(|path| path.to_string_lossy().ends_with(".gz")).count() == 3
+    })
+    .await;
+    disk.power_off();
+    drop(rig);
+    disk.after_power_cut(&mut Chance(1), 100)
+}
+
+fn segments(disk: &SimDisk) -> usize {
+    disk.paths().iter().filter(|path| path.to_string_lossy().ends_with(".seg")).count()
+}
+
+#[tokio::test]
+async fn a_batch_file_that_cannot_be_read_holds_up_itself_only_and_is_tried_again() {
+    for (call, kind) in [(Call::Open, ErrorKind::PermissionDenied), (Call::Sync, ErrorKind::Other)] {
+        let disk = three().await;
+        failing(&disk, call, "/acme--b--", kind);
+        let rig = on(&disk, parts(sim_settings())).await;
+        assert_eq!(rig.texts(), "one\nthree\n", "{call:?}");
+        assert_eq!(rig.handle.usage().unreadable, 1);
+        assert_eq!(rig.balanced().queued, 2);
+        let shared = rig.spool.shared_for_tests();
+        assert_eq!(shared.metrics().unreadable.get(), 1);
+        assert!(segments(&disk) > 1, "its frames are kept");
+        for entry in rig.all() {
+            rig.handle.delivered(entry.stamp).await.unwrap();
+        }
+        disk.heal();
+        rig.until("it is read after all", |rig| rig.handle.usage().unreadable == 0).await;
+        assert_eq!(rig.texts(), "two\n", "what was delivered meanwhile does not come back");
+        rig.until("the old log goes", |_| segments(&disk) == 1).await;
+        assert_eq!(rig.balanced().delivered, 2);
+        assert_eq!(shared.metrics().unreadable.get(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_stays_unreadable_is_found_by_the_next_start() {
+    let disk = three().await;
+    failing(&disk, Call::Open, "/acme--b--", ErrorKind::Other);
+    drop(on(&disk, parts(sim_settings())).await);
+    disk.heal();
+    let rig = on(&disk, parts(sim_settings())).await;
+    assert_eq!(rig.texts(), "one\ntwo\nthree\n");
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_listed_holds_up_its_own_batches_only() {
+    let disk = three().await;
+    failing(&disk, Call::List, "/batches/acme/b", ErrorKind::PermissionDenied);
+    let rig = on(&disk, parts(sim_settings())).await;
+    assert_eq!(rig.texts(), "one\nthree\n");
+    assert!(rig.handle.usage().unreadable > 0);
+    disk.heal();
+    rig.until("it is read after all", |rig| rig.handle.usage().unreadable == 0).await;
+    assert_eq!(rig.texts(), "one\ntwo\nthree\n");
+    rig.balanced();
+}
+
+#[tokio::test]
+async fn halves_wait_for_their_original() {
+    let disk = SimDisk::default();
+    let rig = on(&disk, parts(sim_settings())).await;
+    rig.commit(raw(&stream("a", ACK, batching()), "one\ntwo\nthree\nfour\n")).await;
+    rig.close().await;
+    let original = rig.all()[0].clone();
+    // The halves are written, the original cannot be removed.
+    failing(&disk, Call::Remove, "/acme--a--", ErrorKind::Other);
+    assert!(rig.handle.split(original.stamp).await.is_err());
+    disk.power_off();
+    drop(rig);
+    let disk = disk.after_power_cut(&mut Chance(1), 100);
+    let stem = original.file_name();
+    failing(&disk, Call::Open, &stem, ErrorKind::Other);
+    let rig = on(&disk, parts(sim_settings())).await;
+    assert!(rig.all().is_empty(), "{:?}", rig.all());
+    disk.heal();
+    rig.until("it is read after all", |rig| rig.handle.usage().unreadable == 0).await;
+    assert_eq!(rig.texts(), "one\ntwo\nthree\nfour\n");
+    assert_eq!(rig.all().len(), 2);
+    rig.balanced();
+}
+
+#[tokio::test]
+async fn another_instances_unreadable_file_stays_there_and_the_rest_is_taken_over_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Rig::open(settings(dir.path())).await;
+    for (name, text) in [("a", "one\n"), ("b", "two\n")] {
+        first.commit(member(&stream(name, ACK, batching()), text)).await;
+    }
+    let second = Rig::open(settings(dir.path())).await;
+    drop(first);
+    let of_b = |path: &PathBuf| path.to_string_lossy().contains("/acme--b--");
+    let file = files(&folder(dir.path())).into_iter().find(of_b).unwrap();
+    let look = || crate::spool::adopt::look(second.spool.shared_for_tests(), dir.path());
+    // A link to itself: root cannot read it either.
+    let away = dir.path().join("away");
+    fs::rename(&file, &away).unwrap();
+    std::os::unix::fs::symlink(&file, &file).unwrap();
+    look();
+    assert_eq!((second.texts().as_str(), second.handle.usage().unreadable), ("one\n", 1));
+    second.handle.delivered(second.all()[0].stamp).await.unwrap();
+    look();
+    assert!(second.all().is_empty(), "taken over once");
+    fs::rename(&away, &file).unwrap();
+    look();
+    assert_eq!((second.texts().as_str(), second.handle.usage().unreadable), ("two\n", 0));
+    second.balanced();
+}
+
+#[tokio::test]
+async fn a_log_that_is_too_long_by_its_header_only_is_not_shortened_again_and_again() {
+    let disk = SimDisk::default();
+    failing(&disk, Call::Create, "/log", ErrorKind::StorageFull);
+    let mut limits = sim_settings();
+    limits.max_size_bytes = 4 << 20;
+    limits.sync_interval = std::time::Duration::from_millis(500);
+    let rig = on(&disk, parts(limits)).await;
+    rig.until("it is known at once", |rig| !rig.handle.has_room(ACK)).await;
+    disk.heal();
+    rig.until("the volume has room", |rig| rig.handle.has_room(ACK)).await;
+    // More than half a segment: the next one is made ahead, and its header waits for its first frames.
+    let slow = stream("slow", Class::Unacknowledged, batching());
+    rig.commit(member(&stream("a", ACK, batching()), &noise(1, 110_000))).await;
+    rig.until("the next segment is made ahead", |_| segments(&disk) == 2).await;
+    rig.submit(member(&slow, &noise(2, 900_000)));
+    rig.until("the log is short", |rig| rig.handle.usage().log_bytes < 1 << 20 || segments(&disk) == 1).await;
+    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+    let checkpoints = rig.spool.shared_for_tests().metrics().checkpoints.get();
+    assert!(checkpoints <= 5, "{checkpoints} checkpoints");
+}
+
+#[tokio::test]
+async fn a_batch_whose_file_is_gone_is_written_off_with_its_metadata() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::open(settings(dir.path())).await;
+    rig.commit(raw(&stream("web", ACK, batching()), "a\nb\n")).await;
+    rig.close().await;
+    let stamp = rig.all()[0].stamp;
+    let failure = Failure { reason: Reason::Server, status: None, message: "busy".to_owned() };
+    rig.handle.failed(stamp, failure).await.unwrap();
+    let below = folder(dir.path()).join("batches");
+    let data =
+        files(&below).into_iter().find(|path| path.extension().is_some_and(|end| end == "gz")).unwrap();
+    fs::remove_file(data).unwrap();
+    let missing = rig.handle.open(stamp).err().map(|error| error.kind());
+    assert_eq!(missing, Some(ErrorKind::NotFound));
+    // As if the volume were gone: then nothing is written off.
+    let (log, away) = (folder(dir.path()).join("log"), dir.path().join("away"));
+    fs::rename(&log, &away).unwrap();
+    assert!(rig.handle.quarantine(stamp, "gone".to_owned()).await.is_err());
+    assert_eq!(rig.all().len(), 1);
+    fs::rename(&away, &log).unwrap();
+    rig.handle.quarantine(stamp, "gone".to_owned()).await.unwrap();
+    assert!(rig.all().is_empty());
+    assert_eq!((rig.balanced().quarantined, files(&below).len()), (2, 0));
+}
+
+#[tokio::test]
+async fn a_batch_file_that_cannot_be_written_and_a_full_spool_are_shown() {
+    let disk = SimDisk::default();
+    let mut limits = sim_settings();
+    limits.max_size_bytes = 1 << 20;
+    let rig = on(&disk, parts(limits)).await;
+    failing(&disk, Call::Write, "/batches/", ErrorKind::PermissionDenied);
+    let web = stream("web", ACK, batching());
+    rig.commit(member(&web, "a\n")).await;
+    rig.until("it is shown", |rig| {
+        rig.handle.usage().files_unwritable.is_some_and(|why| why.contains("acme--web--"))
+    })
+    .await;
+    assert_eq!(rig.handle.usage().unwritable, None);
+    disk.heal();
+    rig.until("it is over", |rig| rig.handle.usage().files_unwritable.is_none()).await;
+
+    let full = |rig: &Rig| rig.handle.usage().full;
+    assert!(!full(&rig).acknowledged && !full(&rig).unacknowledged);
+    let refused = loop {
+        rig.ledger.accept(1);
+        if let Err(refused) = rig.handle.commit(vec![member(&web, &noise(3, 50_000))]).await {
+            rig.ledger.unaccept(1);
+            break refused;
+        }
+    };
+    assert_eq!(refused, Refused::Full);
+    assert!(full(&rig).acknowledged && full(&rig).unacknowledged);
+    assert!(!rig.spool.shared_for_tests().told_refused.allow(), "it was said in the log");
+}
