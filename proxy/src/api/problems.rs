@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 
 use super::{ApiState, Delivery};
 use crate::{
-    batch::{Class, MemoryBudget},
+    batch::MemoryBudget,
     inputs::{InputState, InputStatus},
     spool::SpoolHandle,
 };
@@ -40,13 +40,13 @@ pub struct SpoolTrouble {
 impl SpoolTrouble {
     /// Now.
     pub fn of(spool: &SpoolHandle) -> Self {
-        let full = !spool.has_room(Class::Acknowledged);
+        let usage = spool.usage();
         Self {
-            unwritable: spool.usage().unwritable,
-            full_acknowledged: full,
-            // Below the limit of all data, other data makes room for itself.
-            full_unacknowledged: full && !spool.has_room(Class::Unacknowledged),
-            ..Self::default()
+            unwritable: usage.unwritable,
+            files_unwritable: usage.files_unwritable,
+            unreadable: usage.unreadable,
+            full_acknowledged: usage.full.acknowledged,
+            full_unacknowledged: usage.full.unacknowledged,
         }
     }
 }

@@ -77,6 +77,32 @@ async fn w22_a_batch_whose_body_never_left_whole_is_cut_as_ever() {
     assert!(fake.seen().iter().all(|request| request.body.len() <= 20_000));
 }
 
+/// A batch whose file somebody removed is given up with its lines counted; the others go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn w16_a_batch_file_that_is_gone_is_given_up_and_holds_nobody_up() {
+    let fake = FakeReceiver::new(|_| Act::say("503 Service Unavailable", "")).await;
+    let site = Plan::new(&fake.url).start();
+    site.send("a/one", 7).await;
+    site.circuit("receiver", "server").await;
+    assert_eq!(remove_batches(site.dir.path()), 1);
+    site.send("a/two", 2).await;
+    fake.script(|_| Act::ok());
+    site.delivered(2).await;
+    until("the lines are counted", || site.events().quarantined == 7).await;
+    assert!(site.events().balanced() && site.entries("a/one", State::Queue).is_empty());
+}
+
+fn remove_batches(folder: &std::path::Path) -> usize {
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    paths
+        .map(|path| match path.extension() {
+            _ if path.is_dir() => remove_batches(&path),
+            Some(ending) if ending == "gz" => std::fs::remove_file(&path).map_or(0, |()| 1),
+            _ => 0,
+        })
+        .sum()
+}
+
 /// H-5: what can never be taken is not tried until the budget of retries is used up.
 #[tokio::test(flavor = "multi_thread")]
 async fn h5_a_permanent_answer_to_a_retry_goes_to_the_dlq_at_once() {
