@@ -65,7 +65,7 @@ impl MemoryWatch {
         let seen = Arc::clone(&since);
         let look = async move {
             loop {
-                note(&mut seen.lock(), memory.fill(), Instant::now());
+                note(&mut seen.lock(), memory.fill_of_lines(), Instant::now());
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         };

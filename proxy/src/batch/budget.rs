@@ -140,6 +140,13 @@ impl MemoryBudget {
         self.used() as f32 / self.total() as f32
     }
 
+    /// Share of the part for whole lines that is reserved now. When it is 1, lines wait; acknowledged data is refused at
+    /// the earliest then.
+    pub fn fill_of_lines(&self) -> f32 {
+        let free = self.part(WHOLE_LINES).available_permits();
+        1.0 - free as f32 / (self.total / 8 * EIGHTHS[WHOLE_LINES]) as f32
+    }
+
     /// Bytes in all.
     pub fn total(&self) -> u64 {
         (self.total * UNIT) as u64
