@@ -164,6 +164,26 @@ fn w41_the_command_line_is_clean() {
 }
 
 #[test]
+fn every_sample_configuration_is_accepted() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut samples: Vec<_> =
+        std::fs::read_dir(root.join("examples")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    samples.push(root.join("packaging/etc/config.yaml"));
+    assert!(samples.len() >= 4, "{samples:?}");
+    for sample in samples {
+        let output = Command::new(process::binary().unwrap()).arg("check").arg(&sample).output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        // The one with TLS names files that its reader is to make.
+        let wrong: Vec<&str> = said
+            .lines()
+            .filter(|line| line.contains("error: ") && !line.contains("cannot be read"))
+            .collect();
+        assert!(wrong.is_empty() && !said.contains("warning: "), "{}: {said}", sample.display());
+        assert!(output.status.success() || said.contains("cannot be read"), "{}: {said}", sample.display());
+    }
+}
+
+#[test]
 fn w26_without_a_token_the_api_answers_loopback_only_and_with_one_it_asks_for_it() {
     let receiver = Receiver::start(Settings::default()).unwrap();
     let other = other_address();
