@@ -456,7 +456,7 @@ fn w22_no_body_is_larger_than_the_receiver_takes() {
         "inputs": null,
     }));
     // Lines that compress badly, in two ways: known to the proxy beforehand, and learnt by 413.
-    world.receiver.change(|settings| settings.max_payload_size = 40_000);
+    world.receiver.change(|settings| settings.max_payload_size = 30_000);
     let port = free_port().unwrap();
     let mut proxy = world.proxy;
     proxy
