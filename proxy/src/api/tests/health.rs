@@ -103,12 +103,14 @@ async fn w26_without_permission_health_is_one_word() {
     assert!(whole.get("plugins").is_some());
 }
 
+type Change = fn(&mut SpoolTrouble);
+
 /// W-39: what holds intake or batches up is a problem of health and status, and of readiness when nothing gets in.
 #[tokio::test]
 async fn w39_a_full_or_damaged_spool_and_used_up_memory_are_problems() {
     let world = World::new(config()).await;
     let ready = || async { world.client().get(world.url("/readyz")).send().await.unwrap().status().as_u16() };
-    let steps: [(fn(&mut SpoolTrouble), &str, u16); 5] = [
+    let steps: [(Change, &str, u16); 5] = [
         (|spool| spool.files_unwritable = Some("read-only".to_owned()), "batch files cannot be written", 200),
         (|spool| spool.unreadable = 3, "3 batches or folders", 200),
         (|spool| spool.full_acknowledged = true, "full for acknowledged data, HTTP answers 503", 200),
