@@ -286,12 +286,10 @@ async fn two_processes_adopt_each_file_once() {
     assert_eq!(lines(&one).len() + lines(&two).len(), expected.len());
 }
 
+const PROCESS_THAT_DIES: &str = "BYTEFREEZER_ADOPTION_TEST";
+
 /// What a process does that dies somewhere: adopts, delivers. It notes what it sends before it says so.
-#[tokio::test]
-#[ignore = "run by the crash test, in a process of its own"]
-async fn process_that_dies() {
-    let Some(dir) = std::env::var_os("BYTEFREEZER_ADOPTION_TEST") else { return };
-    let dir = PathBuf::from(dir);
+async fn process_that_dies(dir: &Path) {
     let spool = dir.join("spool");
     let rig = Rig::open(settings(&spool)).await;
     rig.until("adopted", |rig| rig.all().len() == 9 || old_files(&spool).is_empty()).await;
@@ -309,8 +307,9 @@ async fn send_all(rig: &Rig, sent: &Path) {
 
 fn run_until_dead(dir: &Path, failpoint: &str) -> bool {
     let status = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "spool::import::tests::process_that_dies"])
-        .env("BYTEFREEZER_ADOPTION_TEST", dir)
+        .arg("--exact")
+        .arg("spool::import::tests::w15_w16_a_crash_between_any_two_steps_loses_nothing_and_repeats_under_the_same_name_only")
+        .env(PROCESS_THAT_DIES, dir)
         .env("BYTEFREEZER_FAILPOINT", failpoint)
         .output()
         .unwrap()
@@ -320,6 +319,10 @@ fn run_until_dead(dir: &Path, failpoint: &str) -> bool {
 
 #[tokio::test]
 async fn w15_w16_a_crash_between_any_two_steps_loses_nothing_and_repeats_under_the_same_name_only() {
+    // The test is its own process that dies.
+    if let Some(dir) = std::env::var_os(PROCESS_THAT_DIES) {
+        return process_that_dies(Path::new(&dir)).await;
+    }
     for failpoint in [
         "import.staged",
         "import.staged:4",

@@ -31,8 +31,8 @@ impl Recovery<'_> {
         if self.only.is_some() {
             return;
         }
-        self.store.metrics.foreign.inc_by(foreign);
-        if foreign > 0 {
+        // Folders are looked at again every 30 s: only a change is worth a line.
+        if self.store.metrics.foreign.set(foreign) != foreign && foreign > 0 {
             tracing::warn!(files = foreign, folder = %self.store.layout.root().display(), "there are files in the spool that are not batches; they are left alone");
         }
     }
