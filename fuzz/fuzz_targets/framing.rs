@@ -27,7 +27,7 @@ fn run(mut framer: Framer, stream: &[u8], piece: usize, limit: usize) -> Vec<Vec
             buffer.drain(..consumed);
         }
     }
-    messages.extend(framer.finish(&buffer).map(<[u8]>::to_vec));
+    messages.extend(framer.finish(&buffer).map(|last| last.bytes.to_vec()));
     messages
 }
 

@@ -2,16 +2,22 @@
 //! mounted ConfigMaps.
 
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
-use tokio::{sync::Notify, time::sleep};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, timeout_at},
+};
 
 /// Writers take more than one step; all of them make one change.
 const SETTLE: Duration = Duration::from_millis(200);
+/// One that never ends is not waited for.
+const SETTLE_AT_MOST: Duration = Duration::from_secs(2);
 /// Some file systems tell nothing: a look this often all the same.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// The same when nothing can be watched at all.
@@ -36,33 +42,47 @@ impl FileWatch {
         Self { changed, watcher: watcher.ok() }
     }
 
-    /// Resolves some time after the file may have changed, once no more follows.
+    /// Resolves some time after the file may have changed, once no more follows or [`SETTLE_AT_MOST`] is over.
     pub async fn may_have_changed(&self) {
         let look = if self.watcher.is_some() { LOOK_EVERY } else { LOOK_OFTEN };
         tokio::select! {
             () = self.changed.notified() => {}
             () = sleep(look) => return,
         }
-        while tokio::time::timeout(SETTLE, self.changed.notified()).await.is_ok() {}
+        let end = Instant::now() + SETTLE_AT_MOST;
+        while timeout_at(end.min(Instant::now() + SETTLE), self.changed.notified()).await.is_ok() {}
     }
 }
 
 fn watch(file: &Path, changed: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
+    let mut folders = vec![folder(file)];
+    let mut names = vec![name(file)];
+    if let Ok(target) = file.canonicalize() {
+        folders.push(folder(&target));
+        names.push(name(&target));
+    }
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        let of_interest = event.is_ok_and(|event| !event.kind.is_access());
+        let of_interest = event.is_ok_and(|event| {
+            !event.kind.is_access() && !event.paths.iter().all(|path| is_other(path, &names))
+        });
         if of_interest {
             changed.notify_one();
         }
     })?;
-    let mut folders = vec![folder(file)];
-    if let Ok(target) = file.canonicalize() {
-        folders.push(folder(&target));
-    }
     folders.dedup();
     for folder in folders {
         watcher.watch(&folder, RecursiveMode::NonRecursive)?;
     }
     Ok(watcher)
+}
+
+/// Whether this is a file beside ours. A link or a folder may be on the way to it.
+fn is_other(path: &Path, names: &[OsString]) -> bool {
+    !names.contains(&name(path)) && path.symlink_metadata().is_ok_and(|metadata| metadata.is_file())
+}
+
+fn name(path: &Path) -> OsString {
+    path.file_name().unwrap_or_default().to_owned()
 }
 
 fn folder(file: &Path) -> PathBuf {
@@ -78,7 +98,8 @@ mod tests {
 
     use super::*;
 
-    const SOON: Duration = Duration::from_secs(10);
+    /// Shorter than the look that comes without any event.
+    const SOON: Duration = Duration::from_secs(25);
 
     #[tokio::test]
     async fn a_write_a_replacement_and_a_swapped_link_are_seen() {
@@ -104,5 +125,38 @@ mod tests {
 
         fs::write(path("config.yaml"), "d").unwrap();
         tokio::time::timeout(SOON, watch.may_have_changed()).await.expect("a write is seen");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_written_without_end_is_read_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.yaml");
+        fs::write(&file, "a").unwrap();
+        let watch = FileWatch::new(&file);
+        let writer = tokio::spawn(async move {
+            for text in 0_u64.. {
+                fs::write(&file, text.to_string()).unwrap();
+                sleep(SETTLE / 20).await;
+            }
+        });
+        let seen = tokio::time::timeout(SOON, watch.may_have_changed()).await;
+        assert!(seen.is_ok() && !writer.is_finished());
+        writer.abort();
+    }
+
+    #[test]
+    fn only_files_beside_it_are_of_no_interest() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["config.yaml", "proxy.log"] {
+            fs::write(path(name), "").unwrap();
+        }
+        fs::create_dir(path("v1")).unwrap();
+        symlink("v1", path("..data")).unwrap();
+        let other = |at: &str| is_other(&path(at), &[name(Path::new("config.yaml"))]);
+        assert!(other("proxy.log"));
+        for of_interest in ["config.yaml", "v1", "..data", "gone"] {
+            assert!(!other(of_interest), "{of_interest}");
+        }
     }
 }

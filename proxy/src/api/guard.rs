@@ -1,11 +1,13 @@
 //! Who may do what: see the table in [`super`].
 //!
-//! Loopback without a token is for a person on the machine. It does not hold for what merely comes through the
-//! machine: a request forwarded by a proxy, or one that a web page made the browser send to a name of its own.
+//! Loopback without a token is for a person on the machine. It does not hold for what shows that it merely comes through
+//! the machine: a request with a proxy's headers, or one that a web page made the browser send to a name of its own. A
+//! proxy may show nothing of the kind, so what senders sent takes a token in any case.
 
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use axum::{
@@ -17,10 +19,19 @@ use axum::{
 use subtle::ConstantTimeEq;
 
 use super::{ApiError, ApiState};
-use crate::config::{Secret, Server};
+use crate::{
+    config::{Secret, Server},
+    inputs::throttle::Throttle,
+};
 
-/// Headers that say somebody else stands behind the peer.
-const FORWARDED: [&str; 3] = ["forwarded", "x-forwarded-for", "x-real-ip"];
+/// Headers, and beginnings of headers, that say somebody else stands behind the peer.
+const FORWARDED: [&str; 3] = ["forwarded", "via", "x-real-ip"];
+const FORWARDED_START: [&str; 2] = ["x-forwarded-", "x-envoy-"];
+/// Below this is what senders sent.
+const CONTENT: &str = "/api/v1/dlq/files/";
+/// Between two log lines about a token that cannot be read.
+const LOG_EVERY: Duration = Duration::from_mins(1);
+static UNREADABLE: Throttle = Throttle::new(LOG_EVERY);
 /// Answered to everybody.
 const OPEN: [&str; 7] =
     ["/", "/livez", "/readyz", "/metrics", "/v1/docs", "/v1/docs/openapi.json", "/api/v1/health"];
@@ -36,7 +47,7 @@ pub struct Admitted(pub bool);
 /// Lets a request pass or answers it.
 pub async fn check(State(state): State<Arc<ApiState>>, mut request: Request, next: Next) -> Response {
     let running = state.running.load();
-    let verdict = admit(&running.config.server, request.method(), request.headers(), peer(&request));
+    let verdict = admit(&running.config.server, &request);
     drop(running);
     let open = request.method() == Method::OPTIONS
         || (is_read(request.method()) && OPEN.contains(&request.uri().path()));
@@ -57,12 +68,8 @@ fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 
-fn admit(
-    server: &Server,
-    method: &Method,
-    headers: &HeaderMap,
-    peer: Option<IpAddr>,
-) -> Result<(), ApiError> {
+fn admit(server: &Server, request: &Request) -> Result<(), ApiError> {
+    let (method, headers) = (request.method(), request.headers());
     let shown = bearer(headers);
     if matches(server.admin_token.as_ref(), shown) {
         return Ok(());
@@ -85,7 +92,13 @@ fn admit(
     if server.read_token.is_some() || server.admin_token.is_some() {
         return Err(unauthenticated("server.read_token or server.admin_token"));
     }
-    if peer.is_some_and(|peer| peer.is_loopback()) && !is_relayed(headers) {
+    if request.uri().path().starts_with(CONTENT) {
+        return Err(ApiError::forbidden(
+            "this shows what senders sent and no token is configured; set server.read_token_file and send its content \
+             as `Authorization: Bearer <token>`",
+        ));
+    }
+    if peer(request).is_some_and(|peer| peer.is_loopback()) && !is_relayed(headers) {
         return Ok(());
     }
     Err(ApiError::forbidden(
@@ -98,10 +111,12 @@ fn unauthenticated(which: &str) -> ApiError {
     ApiError::unauthenticated(format!("send the content of {which} as `Authorization: Bearer <token>`"))
 }
 
-/// Whether somebody else than a program on this machine may stand behind a loopback peer.
+/// Whether a request shows that somebody else than a program on this machine stands behind a loopback peer.
 fn is_relayed(headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).map(|host| host.to_str().unwrap_or("?"));
-    FORWARDED.iter().any(|name| headers.contains_key(*name)) || host.is_some_and(|host| !is_own_name(host))
+    let forwarded =
+        |name: &str| FORWARDED.contains(&name) || FORWARDED_START.iter().any(|start| name.starts_with(start));
+    headers.keys().any(|name| forwarded(name.as_str())) || host.is_some_and(|host| !is_own_name(host))
 }
 
 fn is_own_name(host: &str) -> bool {
@@ -122,7 +137,10 @@ fn matches(secret: Option<&Secret>, shown: Option<&[u8]>) -> bool {
     match secret.read() {
         Ok(value) => !value.is_empty() && bool::from(value.as_bytes().ct_eq(shown)),
         Err(error) => {
-            tracing::warn!(?secret, %error, "the token of the API cannot be read; requests that show one are refused");
+            if let Some(left_out) = UNREADABLE.pass() {
+                tracing::warn!(?secret, %error, left_out,
+                    "the token of the API cannot be read; requests that show one are refused");
+            }
             false
         }
     }
@@ -130,7 +148,32 @@ fn matches(secret: Option<&Secret>, shown: Option<&[u8]>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
     use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<AtomicUsize>);
+
+    impl<S: tracing::Subscriber> Layer<S> for Lines {
+        fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+            self.0.fetch_add(usize::from(event.metadata().target().ends_with("guard")), Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_token_that_cannot_be_read_fills_no_log() {
+        let secret = Secret::File("/nowhere/token".into());
+        let lines = Lines::default();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines.clone()), || {
+            for _ in 0..100 {
+                assert!(!matches(Some(&secret), Some(b"token")));
+            }
+        });
+        assert!(lines.0.load(Relaxed) <= 1);
+    }
 
     #[test]
     fn the_machine_itself_is_known_by_its_names() {

@@ -6,7 +6,7 @@
 //! | anybody | `/livez`, `/readyz`, `/metrics`, the documentation, and one word of `/api/v1/health` |
 //! | `server.read_token` or `server.admin_token` | every GET |
 //! | `server.admin_token` | POST and DELETE as well |
-//! | a loopback peer, while no token is configured | every GET |
+//! | a loopback peer, while no token is configured | every GET but the content of batches |
 //!
 //! Tenants, datasets and batch names in a request become typed identifiers before anything else happens, so no text
 //! of a request ever becomes part of a path. Errors are JSON: `{"status": "NOT_FOUND", "error": "..."}`.

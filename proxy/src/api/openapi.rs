@@ -29,7 +29,7 @@ const TIMEOUT: Duration = Duration::from_mins(2);
 #[openapi(
     info(title = "bytefreezer-proxy", description = "Health, status, configuration and the dead-letter queue of one proxy. \
         Reading takes `server.read_token` or `server.admin_token` as `Authorization: Bearer <token>`, changing takes the latter; \
-        without any token reads from the machine itself are answered."),
+        without any token reads from the machine itself are answered, except for the content of batches."),
     modifiers(&Tokens),
 )]
 struct Description;

@@ -9,7 +9,8 @@
 //!
 //! Syslog decides once per connection: `[1-9][0-9]*` followed by a space and `<` is a count. When on such a connection
 //! something else follows a message (a sender that counts characters, a lost byte), everything up to the next line end or the next
-//! count is passed on as one message, and counted as malformed. Empty messages are left out.
+//! count is passed on as one message, and counted as malformed. Empty messages are left out. What the end of the connection
+//! leaves is the last message; a count tells whether it is all of it.
 
 use crate::config::Oversize;
 
@@ -41,6 +42,17 @@ pub enum Step<'a> {
     More,
     /// A message above the limit where the setting says to close the connection.
     Close,
+}
+
+/// A message that nothing ended.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Last<'a> {
+    /// Its bytes, without what framed them.
+    pub bytes: &'a [u8],
+    /// Only its first bytes: it was longer than the limit.
+    pub cut: bool,
+    /// Only its first bytes: its count announced more.
+    pub broken_off: bool,
 }
 
 /// What was wrong in a stream so far.
@@ -140,16 +152,20 @@ impl Framer {
     }
 
     /// What is left when the peer has closed: the last message, though nothing ends it.
-    pub fn finish<'a>(&mut self, buffer: &'a [u8]) -> Option<&'a [u8]> {
-        let skipping = self.in_long_line || self.unwanted > 0;
-        let start = match head(buffer) {
-            Head::Count { header, .. } if matches!(self.framing, Framing::Octets) => header,
-            _ => 0,
+    pub fn finish<'a>(&mut self, buffer: &'a [u8]) -> Option<Last<'a>> {
+        if self.in_long_line || self.unwanted > 0 {
+            return None;
+        }
+        let (start, announced) = match head(buffer) {
+            Head::Count { header, len } if matches!(self.framing, Framing::Octets) => (header, len),
+            _ => (0, 0),
         };
         let rest = buffer.get(start..).unwrap_or_default();
+        let broken_off = rest.len() < announced;
         let start = rest.iter().position(|byte| !self.is_padding(*byte))?;
         let rest = rest.get(start..).unwrap_or_default();
-        (!skipping).then(|| rest.get(..self.limit).unwrap_or(rest))
+        let bytes = rest.get(..self.limit).unwrap_or(rest);
+        Some(Last { bytes, cut: bytes.len() < rest.len(), broken_off })
     }
 
     /// Whether a byte between two messages belongs to neither.
@@ -332,7 +348,7 @@ mod tests {
                 faults.malformed += now.malformed;
             }
         }
-        messages.extend(framer.finish(&buffer).map(|bytes| (keep(bytes), false)));
+        messages.extend(framer.finish(&buffer).map(|last| (keep(last.bytes), last.cut || last.broken_off)));
         let now = framer.take_faults();
         faults.dropped += now.dropped;
         faults.malformed += now.malformed;
@@ -419,8 +435,11 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_is_cut_off_by_the_end_of_the_connection_is_kept() {
-        assert_eq!(syslog("20 <1>hello").0, ["<1>hello"]);
+    fn a_message_that_is_cut_off_by_the_end_of_the_connection_is_kept_and_marked() {
+        assert_eq!(syslog("20 <1>hello").0, ["<1>hello~"]);
+        assert_eq!(syslog("4 <1>a9 <1>hell").0, ["<1>a", "<1>hell~"]);
+        assert_eq!(syslog("<1>hello\n20 <1>hello").0, ["<1>hello", "20 <1>hello"]);
+        assert_eq!(syslog("4 <1>agarbage").0, ["<1>a", "garbage"]);
     }
 
     #[test]

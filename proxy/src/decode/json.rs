@@ -2,6 +2,8 @@
 
 use std::{io::Write, net::IpAddr};
 
+use crate::batch::MAX_LINE;
+
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 const ONES: u64 = 0x0101_0101_0101_0101;
@@ -99,6 +101,17 @@ pub fn push_escaped(text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// Says in the object that starts at `start` and ends with `}\n` that it is not whole, unless it says so already.
+pub fn mark_truncated(start: usize, out: &mut Vec<u8>) {
+    const MEMBER: &[u8] = b"\"truncated\":true";
+    let line = out.get(start..).unwrap_or_default();
+    let fits = line.len() + MEMBER.len() < MAX_LINE;
+    if fits && line.starts_with(b"{\"") && memchr::memmem::find(line, MEMBER).is_none() {
+        let at = start + 1;
+        drop(out.splice(at..at, MEMBER.iter().chain(b",").copied()));
+    }
+}
+
 /// Appends an address as text, without the quotes.
 pub fn push_ip(address: IpAddr, out: &mut Vec<u8>) {
     match address {
@@ -147,6 +160,22 @@ mod tests {
             let mut out = Vec::new();
             push_ip(text.parse().unwrap(), &mut out);
             assert_eq!(out, text.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_mark_is_set_once_and_only_in_an_object_with_members() {
+        for (line, marked) in [
+            ("{\"a\":1}\n", "{\"truncated\":true,\"a\":1}\n"),
+            ("{\"truncated\":true,\"a\":1}\n", "{\"truncated\":true,\"a\":1}\n"),
+            (r#"{"a":"\"truncated\":true"}"#, r#"{"truncated":true,"a":"\"truncated\":true"}"#),
+            ("{}\n", "{}\n"),
+            ("text\n", "text\n"),
+            ("", ""),
+        ] {
+            let mut out = [b"before\n", line.as_bytes()].concat();
+            mark_truncated(7, &mut out);
+            assert_eq!(String::from_utf8_lossy(&out[7..]), marked);
         }
     }
 

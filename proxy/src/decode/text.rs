@@ -27,7 +27,7 @@ use super::{
 use crate::{batch::MAX_LINE, config::DataFormat};
 
 /// Most bytes that one byte of text becomes when escaped (`\u001f`).
-const MAX_ESCAPED: usize = 6;
+pub(super) const MAX_ESCAPED: usize = 6;
 /// More than everything in an envelope but its text.
 const ENVELOPE: usize = 256;
 /// Text that may be too long is escaped in pieces of this size.
@@ -180,7 +180,7 @@ fn push_envelope(line: &[u8], rules: &TextRules, source: IpAddr, now: &ReceiveTi
 }
 
 /// Appends as much of the escaped text as fits into `room`; whether it was too much.
-fn push_text(text: &[u8], room: usize, out: &mut Vec<u8>) -> bool {
+pub(super) fn push_text(text: &[u8], room: usize, out: &mut Vec<u8>) -> bool {
     if text.len() <= room / MAX_ESCAPED {
         push_escaped(text, out);
         return false;

@@ -12,9 +12,10 @@ use std::{
 use super::{InputStats, Refusal, Senders, prefix::PrefixTable, throttle::Throttle};
 use crate::{
     batch::{Class, Level, MemoryBudget, Stream, StreamKey},
-    config::{Input, Source},
+    config::{DataFormat, Input, Source},
     decode::{
         ReceiveTime,
+        json::mark_truncated,
         syslog::{self, Shape, SyslogRules},
         text::{self, TextRules},
     },
@@ -72,6 +73,17 @@ impl Decoder {
             }
             Self::Syslog(_) => self.push(frame, source, now, out),
         }
+    }
+
+    /// The same for the first bytes of a message whose rest is lost. The line says so, unless lines are passed through
+    /// whatever they are.
+    pub fn push_cut(&self, frame: &[u8], source: IpAddr, now: &ReceiveTime, out: &mut Vec<u8>) -> Decoded {
+        let start = out.len();
+        let decoded = self.push_frame(frame, source, now, out);
+        if !matches!(self, Self::Text(TextRules { format: DataFormat::Ndjson, .. })) {
+            mark_truncated(start, out);
+        }
+        decoded
     }
 
     /// Appends the lines of one datagram.

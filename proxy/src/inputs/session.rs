@@ -22,14 +22,14 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Decoded, InputContext, Refusal, Route, Table,
+    Decoded, Decoder, InputContext, Refusal, Route, Table,
     plan::{Framing, LineSettings},
 };
 use crate::{
     batch::{CHUNK_TARGET, LineBuffer, Reservation},
     decode::{
         ReceiveTime,
-        framing::{Framer, Step},
+        framing::{Framer, Last, Step},
     },
     spool::member::Compressor,
 };
@@ -154,7 +154,11 @@ impl<'a> Session<'a> {
 
     /// Goes on with the route that the table names for this peer.
     pub async fn reroute(&mut self, table: &Table, stop: &CancellationToken) -> Result<(), Refusal> {
-        let Some(route) = table.lookup(self.peer) else { return Err(Refusal::Source) };
+        let Some(route) = table.lookup(self.peer) else {
+            // Nobody takes what came since.
+            self.input.clear();
+            return Err(Refusal::Source);
+        };
         if route.id != self.open.0.id {
             self.hand_over(stop).await;
             self.lines = LineBuffer::new(Arc::clone(&route.stream));
@@ -241,7 +245,14 @@ impl<'a> Session<'a> {
         let input = std::mem::take(&mut self.input);
         if let Some(last) = self.framer.finish(&input) {
             let mut counts = Counts::default();
-            counts.frame(&self.open.0, last, self.peer, &ReceiveTime::now(), &mut self.lines);
+            let Last { bytes, cut, broken_off } = last;
+            let now = ReceiveTime::now();
+            counts.now_ns = now.unix_ns();
+            counts.frame(&self.open.0, bytes, cut || broken_off, self.peer, &now, &mut self.lines);
+            counts.oversize += u64::from(cut);
+            if broken_off && counts.undecoded == 0 {
+                counts.undecoded = 1;
+            }
             self.count(&counts, input.len());
         }
         drop(input);
@@ -264,7 +275,7 @@ impl<'a> Session<'a> {
         let progress = loop {
             match self.framer.next(self.input.get(at..).unwrap_or_default()) {
                 Step::Frame { bytes, consumed, cut } => {
-                    counts.frame(&self.open.0, bytes, self.peer, now, &mut self.lines);
+                    counts.frame(&self.open.0, bytes, cut, self.peer, now, &mut self.lines);
                     counts.oversize += u64::from(cut);
                     at += consumed;
                     if self.lines.is_full() || self.lines.len() >= most {
@@ -365,6 +376,7 @@ impl Counts {
         &mut self,
         route: &Route,
         frame: &[u8],
+        cut: bool,
         peer: IpAddr,
         now: &ReceiveTime,
         lines: &mut LineBuffer,
@@ -374,8 +386,13 @@ impl Counts {
             self.paused += 1;
             return;
         }
-        let Decoded { lines: added, undecoded } = route.decoder.push_frame(frame, peer, now, lines.out());
+        let push = if cut { Decoder::push_cut } else { Decoder::push_frame };
+        let Decoded { lines: added, undecoded } = push(&route.decoder, frame, peer, now, lines.out());
         lines.added(added, now);
         self.undecoded += u64::from(undecoded);
     }
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

@@ -90,7 +90,7 @@ pub struct InputStats {
     pub bytes: AtomicU64,
     /// Lines handed to the spool.
     pub lines: AtomicU64,
-    /// Messages kept, though not understood (stored as raw).
+    /// Messages kept, though not understood (stored as raw) or shorter than their octet count.
     pub undecoded: AtomicU64,
     /// Datagrams the kernel dropped because the receive buffer was full (`SO_RXQ_OVFL`); inputs that share a listener
     /// all show them. The kernel counts datagrams that it merged (`UDP_GRO`) as one.

@@ -110,9 +110,26 @@ async fn w3_an_endless_line_is_cut_and_costs_no_memory() {
     let grown = rss().saturating_sub(before);
     assert!(grown < 32 << 20, "{grown} bytes more");
     assert!(lines[0].len() < 70_000 && lines[1].contains("\"raw\":\"next\""));
+    assert!(lines[0].contains("\"truncated\":true") && !lines[1].contains("truncated"));
     let status = rig.status("endless");
     assert_eq!(status.refused.get("oversize"), Some(&1));
     assert_eq!(status.bytes, (megabytes << 20) + 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_shorter_than_its_count_is_kept_marked_and_counted() {
+    let rig = Rig::start(vec![syslog("devices")]).await;
+    let mut stream = connect(rig.address("devices", "tcp"));
+    stream.write_all(b"9 <13>hello99 <13>Mar  1 18:46:11 web01 sshd[1]: brok").unwrap();
+    drop(stream);
+    let lines = rig.wait_lines("devices", 2).await;
+    assert!(lines[0].contains("\"message\":\"hello\"") && !lines[0].contains("truncated"), "{}", lines[0]);
+    assert!(
+        lines[1].contains("\"message\":\"brok\"") && lines[1].contains("\"truncated\":true"),
+        "{}",
+        lines[1]
+    );
+    rig.wait_status("devices", |status| status.connections == 0 && status.undecoded == 1).await;
 }
 
 fn rss() -> usize {

@@ -95,6 +95,9 @@ async fn w26_what_comes_through_a_proxy_or_a_browser_is_not_the_machine_itself()
         ("x-forwarded-for", "203.0.113.9"),
         ("forwarded", "for=203.0.113.9"),
         ("x-real-ip", "203.0.113.9"),
+        ("via", "1.1 edge"),
+        ("x-forwarded-proto", "https"),
+        ("x-envoy-external-address", "203.0.113.9"),
         ("host", "rebound.example:8008"),
     ] {
         let request = world.ask(Method::GET, "/api/v1/config").header(name, value);
@@ -104,6 +107,22 @@ async fn w26_what_comes_through_a_proxy_or_a_browser_is_not_the_machine_itself()
         let request = world.ask(Method::GET, "/api/v1/config").header("host", host);
         assert_eq!(answer(request).await.0, StatusCode::OK, "{host}");
     }
+}
+
+/// A proxy on the machine may forward requests without a sign of it.
+#[tokio::test]
+async fn w26_what_senders_sent_takes_a_token_even_on_the_machine_itself() {
+    let entry = "/api/v1/dlq/files/acme/web/acme--web--1767225600000000001--raw";
+    let open = world(config()).await;
+    for path in [entry.to_owned(), format!("{entry}/download")] {
+        let (status, body) = open.get(&path).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{path}");
+        assert!(body["error"].as_str().unwrap().contains("server.read_token_file"), "{body}");
+    }
+    assert_eq!(open.get("/api/v1/dlq/files").await.0, StatusCode::OK);
+    let guarded = world(guarded()).await;
+    let request = guarded.ask(Method::GET, entry).bearer_auth("read-secret");
+    assert_eq!(answer(request).await.0, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

@@ -65,7 +65,7 @@ fn is_key(text: &[u8], key: &[u8]) -> bool {
 
 fn join<'a>(date: &'a [u8], time: &'a [u8]) -> Option<Civil<'a>> {
     let mut scan = Scan::new(date);
-    let year = scan.number(4, 4)? as i32;
+    let year = stamp::year_of(&mut scan)?;
     let month = next(&mut scan, b'-')?;
     let day = next(&mut scan, b'-')?;
     let mut scan = Scan::new(time);
@@ -89,4 +89,23 @@ fn place(zone: &[u8]) -> Place<'_> {
     }
     let name = scan.take_while(|byte| byte.is_ascii_uppercase());
     if abbreviation(name).is_some() { Place::Name(name) } else { Place::Unsaid }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_year_that_no_device_is_in_is_no_time() {
+        let read = |year: &str| {
+            let body = format!("date={year}-01-01 time=00:00:00 tz=\"+0100\"");
+            if let When::Civil(civil) = when(body.as_bytes()) { civil.year } else { None }
+        };
+        for year in [1970, 2024, 2199] {
+            assert_eq!(read(&year.to_string()), Some(year));
+        }
+        for other in ["0000", "1969", "2200", "9999", "24", "20240"] {
+            assert_eq!(read(other), None, "{other}");
+        }
+    }
 }

@@ -1,21 +1,36 @@
 //! Writing the members of one line.
+//!
+//! No line gets longer than [`MAX_LINE`]. What is too long loses `raw` first, then the end of `message`, and is marked
+//! `"truncated":true`. A header that alone would be too long ([`is_header_too_long`]) is for the caller to make text of.
 
 use std::net::IpAddr;
 
 use super::{
     super::ReceiveTime,
     super::json::{push_escaped, push_ip},
+    super::text::{MAX_ESCAPED, push_text},
     Shape,
     fields::Fields,
     priority::{FACILITIES, SEVERITIES},
     zone::EventTime,
 };
+use crate::batch::MAX_LINE;
 
 /// Room for the names and fixed members of a line.
 const OVERHEAD: usize = 640;
 
+/// More than what follows the text.
+const TAIL: usize = 192;
+const RAW: &[u8] = b",\"raw\":\"";
+
 /// Fractions of a second beyond this many digits are cut: no reader of RFC 3339 wants more.
 const FRACTION: usize = 9;
+
+/// Whether the members of a header of this many bytes might leave no room for a text. Parts of it come twice: a process
+/// id also stands in its tag.
+pub(super) fn is_header_too_long(bytes: usize) -> bool {
+    bytes > MAX_LINE / 2 / MAX_ESCAPED / 2
+}
 
 pub(super) fn push(
     fields: &Fields<'_>,
@@ -25,6 +40,7 @@ pub(super) fn push(
     now: &ReceiveTime,
     out: &mut Vec<u8>,
 ) {
+    let end = out.len() + MAX_LINE - TAIL;
     out.reserve(fields.message.len() + raw.map_or(0, <[u8]>::len) + OVERHEAD);
     out.extend_from_slice(b"{\"source_ip\":\"");
     push_ip(source, out);
@@ -56,8 +72,22 @@ pub(super) fn push(
         out.extend_from_slice(b",\"structured_data\":");
         structured.push(out);
     }
-    member(b",\"message\":\"", Some(fields.message), out);
-    member(b",\"raw\":\"", raw, out);
+    out.extend_from_slice(b",\"message\":\"");
+    let mut truncated = push_text(fields.message, end.saturating_sub(out.len()), out);
+    out.push(b'"');
+    if let Some(raw) = raw {
+        let before = out.len();
+        out.extend_from_slice(RAW);
+        if push_text(raw, end.saturating_sub(out.len()), out) {
+            out.truncate(before);
+            truncated = true;
+        } else {
+            out.push(b'"');
+        }
+    }
+    if truncated {
+        out.extend_from_slice(b",\"truncated\":true");
+    }
     out.extend_from_slice(b",\"received_ns\":");
     out.extend_from_slice(now.unix_ns_digits().as_bytes());
     out.extend_from_slice(b",\"BfTs\":");

@@ -1,6 +1,7 @@
 //! syslog: one message in, one NDJSON line out.
 //!
-//! `push_message` is pure and total: every byte sequence gives exactly one line, nothing is refused for its content.
+//! `push_message` is pure and total: every byte sequence gives exactly one line, nothing is refused for its content, and
+//! no line is longer than what is read downstream.
 //!
 //! ```text
 //! [octet count] [<PRI>] -+- VERSION TIMESTAMP HOSTNAME APP-NAME PROCID MSGID SD [MSG]      rfc5424
@@ -75,7 +76,8 @@ pub fn push_message(
     let text = scan::trim(message);
     let mut fields = Fields::default();
     parse(scan::without_octet_count(text), rules.mode, &mut fields);
-    if fields.shape == Shape::Raw {
+    let header = text.len().saturating_sub(fields.message.len());
+    if fields.shape == Shape::Raw || line::is_header_too_long(header) {
         fields = Fields { message: text, ..Fields::default() };
     }
     let event = rules.zones.event_time(&fields.when, source, now);
@@ -109,5 +111,59 @@ fn parse<'a>(text: &'a [u8], mode: SyslogMode, fields: &mut Fields<'a>) {
     }
     if mode == SyslogMode::Rfc3164 && fields.shape == Shape::Rfc5424 {
         fields.shape = Shape::Raw;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::batch::MAX_LINE;
+
+    fn line(message: &[u8], raw: KeepRaw) -> (usize, Value) {
+        let zones = Zones::new("UTC", &[]).unwrap();
+        let rules = SyslogRules { mode: SyslogMode::Auto, raw, zones };
+        let (now, mut out) = (ReceiveTime::new(1_767_225_600_000_000_001), Vec::new());
+        push_message(message, &rules, "192.0.2.1".parse().unwrap(), &now, &mut out);
+        assert_eq!(out.iter().position(|byte| *byte == b'\n'), Some(out.len() - 1));
+        (out.len(), serde_json::from_slice(&out).unwrap())
+    }
+
+    #[test]
+    fn no_line_gets_longer_than_what_is_read_downstream() {
+        let header = "<13>1 2024-03-01T18:46:11Z host app - - ";
+        let message = |text: String| format!("{header}- {text}").into_bytes();
+        let half = message("\u{1}".repeat(1 << 20));
+        let whole = message("x".repeat(MAX_LINE - 50));
+        let text = "\u{1}".repeat(MAX_LINE / 2).into_bytes();
+        for raw in [KeepRaw::Drop, KeepRaw::Keep, KeepRaw::OnFailure] {
+            for (message, shape) in [(&half, "5424"), (&whole, "5424"), (&text, "raw")] {
+                let (len, value) = line(message, raw);
+                assert!(len <= MAX_LINE && len > MAX_LINE / 2, "{len}");
+                assert_eq!(value["rfc"], shape);
+                let fits = message == &half && raw != KeepRaw::Keep;
+                assert_eq!(value.get("truncated"), (!fits).then_some(&Value::Bool(true)), "{shape} {raw:?}");
+                assert!(value.get("raw").is_none());
+            }
+        }
+        let (_, value) = line(&half, KeepRaw::Keep);
+        assert_eq!(value["message"].as_str().map(str::len), Some(1 << 20), "raw goes before text does");
+        let (_, value) = line(&message("x".repeat(4 << 20)), KeepRaw::Keep);
+        assert_eq!(value["raw"].as_str().map(str::len), Some((4 << 20) + header.len() + 2));
+    }
+
+    #[test]
+    fn a_header_of_a_mebibyte_is_text() {
+        let long = "\u{1}".repeat(1 << 20);
+        for message in [
+            format!("<13>1 2024-03-01T18:46:11Z host app - - [id a=\"{long}\"] text"),
+            format!("<13>1 2024-03-01T18:46:11Z {} app - - - text", "\u{80}".repeat(1 << 20)),
+        ] {
+            let (len, value) = line(message.as_bytes(), KeepRaw::Keep);
+            assert!(len <= MAX_LINE, "{len}");
+            assert_eq!((&value["rfc"], &value["hostname"]), (&"raw".into(), &Value::Null));
+            assert_eq!(value["message"], message);
+        }
     }
 }

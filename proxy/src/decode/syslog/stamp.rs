@@ -115,7 +115,8 @@ fn small(scan: &mut Scan<'_>) -> Option<u8> {
     scan.number(1, 2).map(|number| number as u8)
 }
 
-fn year_of(scan: &mut Scan<'_>) -> Option<i32> {
+/// Four digits that are a year a device may be in. Years far from now would not survive a change of zone as four digits.
+pub(super) fn year_of(scan: &mut Scan<'_>) -> Option<i32> {
     let year = scan.number(4, 4)?;
     (1970..2200).contains(&year).then_some(year as i32)
 }

@@ -133,7 +133,6 @@ impl<S: Store> Exchange<'_, S> {
         headers: &HeaderMap,
         body: &Incoming,
     ) -> Result<Encoding, Answer> {
-        let source = &self.route.source;
         if method != Method::POST {
             return Err(Answer::Method);
         }
@@ -147,13 +146,8 @@ impl<S: Store> Exchange<'_, S> {
             return Err(Answer::Paused);
         }
         let encoding = Encoding::of(headers).ok_or(Answer::Encoding)?;
-        let longest = if encoding == Encoding::Identity {
-            source.max_payload_size
-        } else {
-            most_compressed(source.max_payload_size)
-        };
         let length = body.size_hint().lower();
-        if length > longest as u64 || length > self.http.shared.memory.total() {
+        if length > self.longest(encoding) as u64 || length > self.http.shared.memory.total() {
             return Err(Answer::TooLarge);
         }
         if stop.is_cancelled() {
@@ -163,6 +157,12 @@ impl<S: Store> Exchange<'_, S> {
             return Err(Answer::Full);
         }
         Ok(encoding)
+    }
+
+    /// Most bytes of a body as it comes. What decompresses to nothing is bounded by this alone.
+    fn longest(&self, encoding: Encoding) -> usize {
+        let most = self.route.source.max_payload_size;
+        if encoding == Encoding::Identity { most } else { most_compressed(most) }
     }
 
     async fn read(
@@ -184,10 +184,10 @@ impl<S: Store> Exchange<'_, S> {
             };
             let Ok(data) = frame.into_data() else { continue };
             *received += data.len() as u64;
+            if *received > self.longest(encoding) as u64 {
+                return Err(Answer::TooLarge);
+            }
             let Some(inflater) = &mut inflater else {
-                if *received > source.max_payload_size as u64 {
-                    return Err(Answer::TooLarge);
-                }
                 self.feed(lines, &data, body.is_end_stream()).await?;
                 continue;
             };

@@ -191,3 +191,18 @@ async fn a_line_longer_than_what_is_read_downstream_is_refused() {
     assert_eq!((reply.status, reply.body.starts_with("Line too long")), (413, true));
     assert_eq!((running.store.stored("web").len(), running.memory.used()), (0, 0));
 }
+
+#[tokio::test]
+async fn a_chunked_body_that_decompresses_to_nothing_is_no_longer_than_others() {
+    let running = start(vec![input("web", |_, http| http.max_payload_size = 64 << 10)]);
+    // A frame that decoders skip, with nothing in it.
+    let skipped = [0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0];
+    for (encoding, nothing) in [("gzip", gzip(b"")), ("zstd", skipped.to_vec())] {
+        let many = nothing.repeat((128 << 10) / nothing.len());
+        let head = format!("Content-Encoding: {encoding}\r\n");
+        let reply = once(&running, chunked("/webhook", &head, &[&many])).await;
+        assert_eq!((reply.status, reply.body.as_str()), (413, "Payload too large"), "{encoding}");
+        let few = nothing.repeat((32 << 10) / nothing.len());
+        assert_eq!(once(&running, chunked("/webhook", &head, &[&few])).await.status, 200, "{encoding}");
+    }
+}
