@@ -60,6 +60,99 @@ fn w6_reload_by_difference_loses_nothing_of_a_1_khz_stream_and_keeps_the_socket(
     events(&proxy);
 }
 
+/// `config_failing` as it is scraped.
+fn failing(proxy: &Proxy) -> bool {
+    proxy.metric("bytefreezer_proxy_config_failing", &[]).unwrap() > 0.0
+}
+
+#[test]
+fn w6_an_input_that_has_become_wrong_goes_on_and_one_that_is_gone_ends() {
+    let receiver = Receiver::start(Settings::default()).unwrap();
+    let [a, b] = [(); 2].map(|()| free_port().unwrap());
+    let [stays, goes] = [("stays", a), ("goes", b)].map(|(name, port)| input("udp", name, port, &json!({})));
+    let mut proxy = Proxy::start(&receiver.url(), &json!({"inputs": [stays, goes]})).unwrap();
+    let inodes = udp_inodes(a);
+    assert!(!failing(&proxy));
+
+    // A misspelt key must not open the input to everybody; nor must it close it.
+    let misspelt = input("udp", "stays", a, &json!({"allowed_source": ["192.0.2.1"]}));
+    proxy.reconfigure(&json!({"inputs": [misspelt]})).unwrap();
+    proxy.signal(Signal::SIGHUP).unwrap();
+    until(LIMIT, "the other input to end", || udp_inodes(b).is_empty().then_some(()))
+        .unwrap_or_else(|error| panic!("{error}\n{}", proxy.log_text()));
+    listening(&proxy, "stays");
+    assert_eq!(udp_inodes(a), inodes, "the same sockets");
+    let sent = load::udp(&plan(a, Shape::Text, 1, 100, 1000), &Progress::default()).unwrap();
+    all_delivered(&receiver, &[sent], LIMIT);
+    until(LIMIT, "config_failing", || failing(&proxy).then_some(())).unwrap();
+    let status = proxy.json("/api/v1/status").unwrap();
+    let left_out = status["config_left_out"][0].as_str().unwrap();
+    for part in ["inputs[0].config.allowed_source", "did you mean `allowed_sources`", "goes on as it was"] {
+        assert!(left_out.contains(part) && proxy.log_text().contains(part), "{part}: {left_out}");
+    }
+
+    // Beyond single inputs nothing at all is applied.
+    for wrong in [
+        json!({"inputs": [goes], "tenants": {"a--b": {"bearer_token": "x"}}}),
+        json!({"tenants": null, "receiver": {"timeout_seconds": 0}}),
+        json!({"receiver": {"timeout_seconds": 5}, "server": {"read_token_fil": "/nowhere"}}),
+    ] {
+        proxy.reconfigure(&wrong).unwrap();
+        let answer = proxy.client().post("/api/v1/config/reload", b"").unwrap();
+        assert!(answer.text().contains("\"success\":false"), "{wrong}: {}", answer.text());
+        assert_eq!(udp_inodes(a), inodes, "{wrong}");
+        assert!(failing(&proxy) && udp_inodes(b).is_empty(), "{wrong}");
+    }
+    proxy.reconfigure(&json!({"inputs": [stays], "server": {"read_token_fil": null}})).unwrap();
+    proxy.signal(Signal::SIGHUP).unwrap();
+    until(LIMIT, "all well", || (!failing(&proxy)).then_some(())).unwrap();
+    assert_eq!(udp_inodes(a), inodes);
+}
+
+#[test]
+fn what_takes_effect_at_the_next_start_is_said_and_taken_back() {
+    let receiver = Receiver::start(Settings::default()).unwrap();
+    let port = free_port().unwrap();
+    let config = |limits: serde_json::Value| json!({"inputs": [input("udp", "a", port, &json!({}))], "limits": limits});
+    let mut proxy = Proxy::start(&receiver.url(), &config(json!({"receive_threads": 1}))).unwrap();
+    for (threads, expected) in [(2, json!(["limits.receive_threads"])), (1, json!([]))] {
+        proxy.reconfigure(&config(json!({"receive_threads": threads}))).unwrap();
+        proxy.signal(Signal::SIGHUP).unwrap();
+        until(LIMIT, &expected.to_string(), || {
+            let status = proxy.json("/api/v1/status").ok()?;
+            (status["config_needs_restart"] == expected && status["config_generation"].as_u64() > Some(1))
+                .then_some(())
+        })
+        .unwrap_or_else(|error| panic!("{error}\n{}", proxy.log_text()));
+        assert_eq!(udp_inodes(port).len(), 1);
+    }
+    assert!(proxy.log_text().contains("takes effect at the next start: limits.receive_threads"));
+}
+
+#[test]
+fn the_api_says_that_it_moves_and_stays_where_it_is_until_it_can() {
+    let receiver = Receiver::start(Settings::default()).unwrap();
+    let [port, taken] = [(); 2].map(|()| free_port().unwrap());
+    let inputs = json!([input("udp", "a", port, &json!({}))]);
+    let mut proxy = Proxy::start(&receiver.url(), &json!({"inputs": inputs})).unwrap();
+    let old = proxy.api();
+    // Where it cannot go it does not go.
+    let squatter = TcpListener::bind(("127.0.0.1", taken)).unwrap();
+    proxy.reconfigure(&json!({"server": {"api_port": taken}})).unwrap();
+    proxy.signal(Signal::SIGHUP).unwrap();
+    until(LIMIT, "the problem", || {
+        let status = proxy.get("/api/v1/status").ok()?.text();
+        status.contains(&format!("the API goes on at {old}")).then_some(())
+    })
+    .unwrap_or_else(|error| panic!("{error}\n{}", proxy.log_text()));
+    assert!(proxy.log_text().contains(&format!("the API moves from {old}")), "{}", proxy.log_text());
+    drop(squatter);
+    proxy.signal(Signal::SIGHUP).unwrap();
+    let mut client = e2e::http::Client::new(([127, 0, 0, 1], taken).into());
+    until(LIMIT, "the new port", || client.get("/livez").is_ok().then_some(()))
+        .unwrap_or_else(|error| panic!("{error}\n{}", proxy.log_text()));
+}
+
 #[test]
 fn w6_w12_a_busy_port_stops_that_input_alone_and_is_tried_again() {
     let receiver = Receiver::start(Settings::default()).unwrap();

@@ -1,5 +1,5 @@
-//! The configuration that runs, and how another one takes its place: by difference, one at a time, and not at all when
-//! something is wrong with it.
+//! The configuration that runs, and how another one takes its place: by difference and one at a time. An input that is
+//! wrong in it goes on as it runs; when something beyond single inputs is wrong, everything does.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,7 +19,7 @@ use crate::{
     api::{Api, Running},
     batch::Level,
     cli,
-    config::{self, Difference, Problem, Severity},
+    config::{self, Config, Difference, Problem, Severity},
     deliver::Deliverer,
     inputs::Supervisor,
     logging::{self, Logs},
@@ -51,14 +51,25 @@ pub struct Read {
     pub problems: Vec<Problem>,
 }
 
-/// Reads `file` under the environment. `generation` counts what was applied.
-pub fn read(file: &Path, generation: u64) -> Result<Read, Unusable> {
+/// Reads `file` under the environment; at a reload `before` is what runs.
+pub fn read(file: &Path, before: Option<&Running>) -> Result<Read, Unusable> {
     let text = std::fs::read_to_string(file).map_err(|error| Unusable::Unreadable(file.to_owned(), error))?;
-    let loaded = config::load(&file.display().to_string(), &text, cli::environment());
+    let (name, variables) = (file.display().to_string(), cli::environment());
+    let loaded = match before {
+        None => config::load(&name, &text, variables),
+        Some(before) => config::reload(&name, &text, variables, &before.config),
+    };
     let (config, problems) = loaded.usable().map_err(Unusable::Wrong)?;
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
     let left_out = errors.map(ToString::to_string).collect();
-    let running = Running { config, hash: hash(&text), generation, since: Timestamp::now(), left_out };
+    let running = Running {
+        config,
+        hash: hash(&text),
+        generation: before.map_or(1, |before| before.generation + 1),
+        since: Timestamp::now(),
+        left_out,
+        needs_restart: Vec::new(),
+    };
     Ok(Read { running, problems })
 }
 
@@ -94,6 +105,8 @@ pub struct Parts {
 pub struct Reloader {
     file: PathBuf,
     running: Arc<ArcSwap<Running>>,
+    /// What the process was started with.
+    started: Config,
     /// Set once everything has started.
     parts: tokio::sync::Mutex<Option<Parts>>,
     /// Why the last attempt changed nothing, and the text's hash it was about.
@@ -105,8 +118,18 @@ impl Reloader {
     /// For the configuration that runs already.
     pub fn new(file: PathBuf, running: Arc<ArcSwap<Running>>, metrics: &Metrics) -> Self {
         let metrics = ReloadMetrics::new(metrics);
-        metrics.applied(&running.load());
-        Self { file, running, parts: tokio::sync::Mutex::new(None), failure: Mutex::new(None), metrics }
+        let start = running.load();
+        metrics.applied(&start);
+        metrics.failing.set(i64::from(!start.left_out.is_empty()));
+        let started = start.config.clone();
+        Self {
+            file,
+            running,
+            started,
+            parts: tokio::sync::Mutex::new(None),
+            failure: Mutex::new(None),
+            metrics,
+        }
     }
 
     /// From now on changes can be applied.
@@ -124,7 +147,7 @@ impl Reloader {
         let parts = self.parts.lock().await;
         let Some(parts) = &*parts else { return Err("the proxy is starting; try again".to_owned()) };
         let old = self.running.load_full();
-        let outcome = match read(&self.file, old.generation + 1) {
+        let outcome = match read(&self.file, Some(&old)) {
             Ok(new) => self.apply(parts, &old, new).await,
             Err(error) => Err(error.to_string()),
         };
@@ -132,28 +155,46 @@ impl Reloader {
     }
 
     async fn apply(&self, parts: &Parts, old: &Running, new: Read) -> Result<usize, String> {
-        let Read { running, problems } = new;
+        let Read { mut running, problems } = new;
         let inputs = running.config.inputs.len();
         let difference = Difference::between(&old.config, &running.config);
         if running.hash == old.hash && difference.is_empty() {
+            self.apply_server(parts, &running.left_out);
             return Ok(inputs);
         }
+        running.needs_restart = Difference::between(&self.started, &running.config).restart;
         // The one step that can fail comes first, so that a failure changes nothing.
         parts.deliverer.configure(&running.config).map_err(|error| error.to_string())?;
         logging::report(&problems);
         parts.logs.configure(&running.config.logging);
         parts.level.configure(&running.config.batching);
-        parts.spool.configure(running.config.spooling.clone());
-        let config = running.config.clone();
+        parts.spool.configure(running.config.spooling.clone(), running.config.receiver.max_payload_size);
+        let (config, left_out) = (running.config.clone(), running.left_out.clone());
         self.metrics.applied(&running);
         info!(generation = running.generation, hash = running.hash, "configuration applied: {difference}");
+        for change in &difference.exposure {
+            warn!("server: {change}");
+        }
         self.running.store(Arc::new(running));
         parts.inputs.apply(&config).await;
-        parts.api.apply();
+        self.apply_server(parts, &left_out);
         if !difference.restart.is_empty() {
             warn!("changed, but takes effect at the next start: {}", difference.restart.join(", "));
         }
         Ok(inputs)
+    }
+
+    /// Moves the API's ports, again and again until it works; beside `left_out` their trouble is shown.
+    fn apply_server(&self, parts: &Parts, left_out: &[String]) {
+        let problem = parts.api.apply().err().map(|problem| format!("server: {problem}"));
+        let running = self.running.load_full();
+        if let Some(problem) = problem.as_ref().filter(|problem| !running.left_out.contains(problem)) {
+            warn!("{problem}");
+        }
+        let left_out: Vec<_> = left_out.iter().cloned().chain(problem).collect();
+        if running.left_out != left_out {
+            self.running.store(Arc::new(Running { left_out, ..Running::clone(&running) }));
+        }
     }
 
     /// Keeps and reports the outcome; the same failure of the same text is reported once.
@@ -162,7 +203,7 @@ impl Reloader {
         match &outcome {
             Ok(_) => {
                 *failure = None;
-                self.metrics.failing.set(0);
+                self.metrics.failing.set(i64::from(!self.running.load().left_out.is_empty()));
             }
             Err(text) => {
                 let seen = std::fs::read_to_string(&self.file).map(|text| hash(&text)).unwrap_or_default();
@@ -198,7 +239,7 @@ impl ReloadMetrics {
             registry.register("config_reloads", "Configurations applied or refused", own.reloads.clone());
             registry.register(
                 "config_failing",
-                "1 while the file as it is does not run",
+                "1 while the file as it is does not run, or not all of it",
                 own.failing.clone(),
             );
             registry.register(

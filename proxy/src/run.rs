@@ -39,7 +39,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Runs the proxy with `file` until a signal ends it.
 pub fn run(file: &Path) -> ExitCode {
     let started = Instant::now();
-    let read = match reload::read(file, 1) {
+    let read = match reload::read(file, None) {
         Ok(read) => read,
         Err(error) => {
             eprintln!("{error}");

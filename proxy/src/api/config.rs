@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use super::ApiState;
+use super::{ApiState, Running};
 use crate::config::{
     Batching, Config, DataFormat, HttpSource, Input, KeepRaw, Mode, Oversize, Secret, Server, ServerTls,
     Source, Spooling, SyslogMode, SyslogSource, TcpSource,
@@ -44,10 +44,17 @@ pub async fn reload(State(state): State<Arc<ApiState>>) -> Json<Reloaded> {
     // A task of its own, so that a client that goes away does not leave half a reload.
     let outcome = tokio::spawn((state.reload)()).await.unwrap_or_else(|error| Err(error.to_string()));
     let (success, message, plugins_loaded) = match outcome {
-        Ok(inputs) => (true, "Configuration reloaded".to_owned(), inputs),
+        Ok(inputs) => (true, applied(&state.running.load()), inputs),
         Err(problem) => (false, problem, state.running.load().config.inputs.len()),
     };
     Json(Reloaded { success, message, plugins_loaded, timestamp: Timestamp::now() })
+}
+
+fn applied(running: &Running) -> String {
+    if running.left_out.is_empty() {
+        return "Configuration reloaded".to_owned();
+    }
+    format!("Configuration reloaded, but not all of it runs:\n{}", running.left_out.join("\n"))
 }
 
 /// The URL without the part before `@`.

@@ -102,7 +102,14 @@ pub fn now(state: &ApiState, inputs: &[InputStatus], delivery: &Delivery) -> Vec
     problems.extend((state.memory_problem)());
     problems.extend(of_inputs(inputs));
     problems.extend(of_delivery(delivery));
-    problems.extend(state.running.load().left_out.iter().map(|problem| format!("configuration: {problem}")));
+    let running = state.running.load();
+    problems.extend(running.left_out.iter().map(|problem| format!("configuration: {problem}")));
+    problems.extend(
+        running
+            .needs_restart
+            .iter()
+            .map(|key| format!("configuration: `{key}` was changed and needs a restart to take effect")),
+    );
     problems.extend((state.config_problem)().map(|problem| format!("configuration not applied: {problem}")));
     problems
 }

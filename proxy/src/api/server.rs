@@ -1,6 +1,7 @@
 //! The ports of the API: one for everything, and with `server.health_port` a second one for health and metrics only.
 //!
-//! A port that cannot be bound is tried again until it can; the rest of the process runs meanwhile.
+//! A port that cannot be bound is tried again until it can; the rest of the process runs meanwhile. At a reload the
+//! new port is bound before the old one closes, and the old one goes on when the new one cannot be had.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -9,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use axum::{Router, body::Body};
 use futures_util::FutureExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -37,8 +39,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest header of a request.
 const MAX_HEADER: usize = 64 * 1024;
-/// Between two attempts to bind a port.
-const BIND_AGAIN: Duration = Duration::from_secs(5);
+/// First and longest pause between two attempts to bind a port.
+const BIND_AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Surface {
@@ -72,34 +74,46 @@ pub struct Api {
 struct Running {
     port: Port,
     stop: CancellationToken,
-    bound: watch::Receiver<Option<SocketAddr>>,
+    bound: watch::Receiver<Option<Bound>>,
     task: JoinHandle<()>,
+}
+
+#[derive(Debug, Clone)]
+struct Bound {
+    address: SocketAddr,
+    settings: Arc<ArcSwap<AcceptSettings>>,
 }
 
 impl Api {
     /// Opens the ports of the configuration that runs. Needs a runtime around it.
     pub fn start(state: Arc<ApiState>) -> Self {
-        let api = Self { state, ports: Mutex::default() };
-        api.apply();
-        api
+        let wanted = Port::wanted(&state.running.load().config.server);
+        let ports = wanted.into_iter().map(|port| open(port, &state)).collect();
+        Self { state, ports: Mutex::new(ports) }
     }
 
-    /// After a reload: closes and opens what has changed. Tokens need nothing, they are looked up at each request.
-    pub fn apply(&self) {
+    /// After a reload: opens and closes what has changed. What cannot be changed stays as it is, and the error says so;
+    /// another call tries again. Tokens need nothing, they are looked up at each request.
+    pub fn apply(&self) -> Result<(), String> {
         let wanted = Port::wanted(&self.state.running.load().config.server);
         let mut ports = self.ports.lock();
-        ports.retain(|running| {
-            let stays = wanted.contains(&running.port);
-            if !stays {
-                running.stop.cancel();
-            }
-            stays
-        });
+        let mut old = std::mem::take(&mut *ports);
+        let mut problems = Vec::new();
         for port in wanted {
-            if !ports.iter().any(|running| running.port == port) {
-                ports.push(open(port, Arc::clone(&self.state)));
+            let before = old.iter().position(|running| running.port.surface == port.surface);
+            let Some(mut running) = before.map(|at| old.swap_remove(at)) else {
+                ports.push(open(port, &self.state));
+                continue;
+            };
+            if let Err(problem) = running.change(port, &self.state) {
+                problems.push(format!("the API goes on at {}: {problem}", running.place()));
             }
+            ports.push(running);
         }
+        for running in old {
+            running.stop.cancel();
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
     }
 
     /// Addresses of the API port and of the health port, once they are bound.
@@ -108,7 +122,7 @@ impl Api {
         let mut addresses = Vec::new();
         for mut bound in bound {
             if let Ok(address) = bound.wait_for(Option::is_some).await {
-                addresses.extend(*address);
+                addresses.extend(address.as_ref().map(|bound| bound.address));
             }
         }
         addresses
@@ -126,53 +140,105 @@ impl Api {
     }
 }
 
-fn open(port: Port, state: Arc<ApiState>) -> Running {
+impl Running {
+    fn place(&self) -> String {
+        let bound = self.bound.borrow().as_ref().map(|bound| bound.address);
+        let Listen { host, port } = self.port.listen;
+        bound.unwrap_or_else(|| SocketAddr::new(host, port)).to_string()
+    }
+
+    /// Becomes `port`, or stays as it is for the reason in the error.
+    fn change(&mut self, port: Port, state: &Arc<ApiState>) -> Result<(), String> {
+        if self.port == port {
+            return Ok(());
+        }
+        let bound = self.bound.borrow().clone();
+        match bound {
+            Some(bound) if self.port.listen == port.listen => {
+                bound.settings.store(Arc::new(settings(&port)?));
+                info!(address = %bound.address, tls = port.tls.is_some(), "API goes on with other TLS settings");
+                self.port = port;
+            }
+            Some(_) if !self.port.listen.overlaps(&port.listen) => {
+                let acceptor = bind(&port)?;
+                self.stop.cancel();
+                *self = spawn(port, state, |port, service, stop, tell| async move {
+                    serve(acceptor, &port, service, stop, &tell).await;
+                });
+            }
+            // Two sockets cannot have overlapping addresses at a time, and what is not bound has nothing to lose.
+            _ => {
+                self.stop.cancel();
+                *self = open(port, state);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn open(port: Port, state: &Arc<ApiState>) -> Running {
+    spawn(port, state, keep)
+}
+
+type Tell = watch::Sender<Option<Bound>>;
+
+fn spawn<T>(
+    port: Port,
+    state: &Arc<ApiState>,
+    task: impl FnOnce(Port, Arc<Service>, CancellationToken, Tell) -> T,
+) -> Running
+where
+    T: Future<Output = ()> + Send + 'static,
+{
     let stop = CancellationToken::new();
     let (tell, bound) = watch::channel(None);
-    let task = tokio::spawn(keep(port.clone(), state, stop.clone(), tell));
+    let state = Arc::clone(state);
+    let router = match port.surface {
+        Surface::Everything => openapi::router(state),
+        Surface::Health => openapi::health_router(state),
+    };
+    let task = tokio::spawn(task(port.clone(), Arc::new(Service { router }), stop.clone(), tell));
     Running { port, stop, bound, task }
 }
 
-async fn keep(
-    port: Port,
-    state: Arc<ApiState>,
-    stop: CancellationToken,
-    tell: watch::Sender<Option<SocketAddr>>,
-) {
-    let service = Arc::new(Service {
-        router: match port.surface {
-            Surface::Everything => openapi::router(state),
-            Surface::Health => openapi::health_router(state),
-        },
-    });
+/// Serves as soon as the port can be bound.
+async fn keep(port: Port, service: Arc<Service>, stop: CancellationToken, tell: Tell) {
     let mut reported = None;
+    let mut pause = BIND_AGAIN.0;
     while !stop.is_cancelled() {
         match bind(&port) {
-            Ok(acceptor) => {
-                let address = acceptor.local_addr();
-                info!(%address, tls = port.tls.is_some(), everything = port.surface == Surface::Everything, "API listens");
-                tell.send_replace(Some(address));
-                return acceptor.run(service, stop).await;
-            }
+            Ok(acceptor) => return serve(acceptor, &port, service, stop, &tell).await,
             Err(problem) => {
-                if reported.as_ref() != Some(&problem) {
+                // At first the one before may just be closing.
+                if pause > BIND_AGAIN.0 && reported.as_ref() != Some(&problem) {
                     error!(problem, "API does not listen; inputs and delivery go on, trying again");
                     reported = Some(problem);
                 }
-                tokio::select! { () = stop.cancelled() => return, () = sleep(BIND_AGAIN) => {} }
+                tokio::select! { () = stop.cancelled() => return, () = sleep(pause) => {} }
+                pause = (2 * pause).min(BIND_AGAIN.1);
             }
         }
     }
 }
 
+async fn serve(acceptor: Acceptor, port: &Port, service: Arc<Service>, stop: CancellationToken, tell: &Tell) {
+    let (address, settings) = (acceptor.local_addr(), acceptor.settings());
+    info!(%address, tls = port.tls.is_some(), everything = port.surface == Surface::Everything, "API listens");
+    tell.send_replace(Some(Bound { address, settings }));
+    acceptor.run(service, stop).await;
+}
+
 fn bind(port: &Port) -> Result<Acceptor, String> {
+    Acceptor::bind(port.listen, settings(port)?).map_err(|error| error.to_string())
+}
+
+fn settings(port: &Port) -> Result<AcceptSettings, String> {
     let tls = port.tls.as_ref().map(TlsHandle::load).transpose().map_err(|error| error.to_string())?;
-    let settings = AcceptSettings {
+    Ok(AcceptSettings {
         tls: tls.map(Arc::new),
         max_connections: MAX_CONNECTIONS,
         ..AcceptSettings::default()
-    };
-    Acceptor::bind(port.listen, settings).map_err(|error| error.to_string())
+    })
 }
 
 struct Service {

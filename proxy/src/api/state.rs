@@ -33,6 +33,8 @@ pub struct Running {
     pub since: Timestamp,
     /// What of it does not run, with line and remedy: one text per input or key.
     pub left_out: Vec<String>,
+    /// Its keys that take effect at the next start: the process was started with other values.
+    pub needs_restart: Vec<&'static str>,
 }
 
 /// What delivery has done since start, and what holds it up.

@@ -47,6 +47,8 @@ pub struct Status {
     config_since: Timestamp,
     /// What of the configuration does not run: each with line and remedy.
     config_left_out: Vec<String>,
+    /// Keys whose new values take effect at the next start.
+    config_needs_restart: Vec<&'static str>,
     /// Why the file as it is now was not applied; the configuration before it goes on.
     #[serde(skip_serializing_if = "Option::is_none")]
     config_problem: Option<String>,
@@ -123,6 +125,7 @@ fn look(state: &ApiState) -> Status {
         (delivery.circuits, trouble.unwritable, (state.config_problem)());
     let mut hasher = DefaultHasher::new();
     (&running.hash, running.generation, spool_problem.is_some(), &config_problem).hash(&mut hasher);
+    running.left_out.hash(&mut hasher);
     (
         trouble.full_acknowledged,
         trouble.full_unacknowledged,
@@ -145,6 +148,7 @@ fn look(state: &ApiState) -> Status {
         config_generation: running.generation,
         config_since: running.since,
         config_left_out: running.left_out.clone(),
+        config_needs_restart: running.needs_restart.clone(),
         config_problem,
         uptime_seconds: state.started.elapsed().as_secs(),
         inputs,

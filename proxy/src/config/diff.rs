@@ -1,8 +1,8 @@
 //! What changed between two configurations, by the names of the file.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf};
 
-use super::model::{Config, Input, Spooling};
+use super::model::{Config, Input, Server, Spooling};
 use crate::ids::DatasetKey;
 
 /// The difference of two configurations.
@@ -18,6 +18,8 @@ pub struct Difference {
     pub sections: Vec<&'static str>,
     /// Keys that differ and take effect at the next start.
     pub restart: Vec<&'static str>,
+    /// Changes of who reaches the API and how, in words.
+    pub exposure: Vec<String>,
 }
 
 impl Difference {
@@ -50,6 +52,7 @@ impl Difference {
             }
         }
         difference.restart = restart_keys(old, new);
+        difference.exposure = exposure(&old.server, &new.server);
         difference
     }
 
@@ -78,6 +81,40 @@ fn restart_keys(old: &Config, new: &Config) -> Vec<&'static str> {
     .into_iter()
     .filter_map(|(name, differs)| differs.then_some(name))
     .collect()
+}
+
+/// What people must not be surprised by, such as a file that has lost its `server` table.
+fn exposure(old: &Server, new: &Server) -> Vec<String> {
+    let mut changes = Vec::new();
+    let address = |server: &Server| SocketAddr::new(server.api_host, server.api_port);
+    if address(old) != address(new) {
+        changes.push(format!("the API moves from {} to {}", address(old), address(new)));
+    }
+    if old.health_port != new.health_port {
+        let port = |port: Option<u16>| port.map_or("none".to_owned(), |port| port.to_string());
+        changes.push(format!(
+            "the health port changes from {} to {}",
+            port(old.health_port),
+            port(new.health_port)
+        ));
+    }
+    let has_token = |server: &Server| server.read_token.is_some() || server.admin_token.is_some();
+    match (has_token(old), has_token(new)) {
+        (true, false) => {
+            changes.push("the API asks for no token any more and answers this machine only".to_owned());
+        }
+        (false, true) => changes.push("the API asks for a token from now on".to_owned()),
+        _ => {}
+    }
+    match (&old.tls, &new.tls) {
+        (Some(_), None) => changes.push("the API is served without TLS from now on".to_owned()),
+        (None, Some(_)) => changes.push("the API is served over TLS from now on".to_owned()),
+        (Some(old), Some(new)) if old.client_ca_file.is_some() && new.client_ca_file.is_none() => {
+            changes.push("the API asks for no client certificates any more".to_owned());
+        }
+        _ => {}
+    }
+    changes
 }
 
 impl fmt::Display for Difference {

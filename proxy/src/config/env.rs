@@ -68,17 +68,19 @@ fn old(rest: &str) -> Option<Vec<Step>> {
 }
 
 fn unknown(name: &str, rest: &str, problems: &mut Problems) {
-    let known: Vec<String> = variables();
-    let remedy = nearest(&format!("{PREFIX}{rest}"), known.iter().map(String::as_str))
-        .map_or_else(|| "unset it".to_owned(), |near| format!("did you mean `{near}`?"));
+    let known = variables();
+    let near = nearest(&format!("{PREFIX}{rest}"), known.iter().map(String::as_str));
+    let at = near.and_then(|near| known.iter().position(|name| name == near));
+    let protects = at.and_then(|at| schema::paths().get(at)).is_some_and(|path| path.protects);
+    let remedy = near.map_or_else(|| "unset it".to_owned(), |near| format!("did you mean `{near}`?"));
     problems.locate(name, Origin::Environment(name.to_owned()));
-    problems.warning(name, "names no known key and has no effect", remedy);
+    problems.no_such_key(name, "names no known key", protects, &remedy);
 }
 
 /// The names that reach each known key; `0` and `<NAME>` stand for indices and names.
 pub fn variables() -> Vec<String> {
-    let parts = |path: &String| path.replace("[]", "_0").replace("<name>", "<NAME>").replace('.', "_");
-    schema::paths().iter().map(|path| variable(&parts(path))).collect()
+    let parts = |path: &str| path.replace("[]", "_0").replace("<name>", "<NAME>").replace('.', "_");
+    schema::paths().iter().map(|path| variable(&parts(&path.text))).collect()
 }
 
 fn variable(parts: &str) -> String {
@@ -175,8 +177,9 @@ mod tests {
     fn w40_h53_a_variable_reaches_every_known_key() {
         let scalar = |path: &str| resolve(path.strip_prefix(PREFIX).unwrap(), schema::root()).is_some();
         let mut reached = 0;
-        for (path, name) in schema::paths().iter().zip(variables()) {
-            let leaf = !schema::paths().iter().any(|other| {
+        let paths = || schema::paths().iter().map(|path| path.text.as_str());
+        for (path, name) in paths().zip(variables()) {
+            let leaf = !paths().any(|other| {
                 other.starts_with(&format!("{path}."))
                     || other.starts_with(&format!("{path}["))
                     || other.starts_with(&format!("{path}.<"))

@@ -201,17 +201,22 @@ impl Fitter<'_> {
     }
 
     fn unknown(&mut self, path: &str, name: &str, keys: &[Key]) {
-        let same_name =
-            |known: &&String| known.rsplit('.').next().is_some_and(|last| last.eq_ignore_ascii_case(name));
-        let remedy = if let Some(near) = nearest(name, keys.iter().map(|key| key.name.as_str())) {
-            format!("did you mean `{near}`?")
+        let same_name = |known: &&schema::Path| {
+            known.text.rsplit('.').next().is_some_and(|last| last.eq_ignore_ascii_case(name))
+        };
+        let near = nearest(name, keys.iter().map(|key| key.name.as_str()));
+        let near = near.and_then(|near| keys.iter().find(|key| key.name == near));
+        let (protects, remedy) = if let Some(near) = near {
+            (near.protects, format!("did you mean `{}`?", near.name))
         } else if let Some(elsewhere) = schema::paths().iter().find(same_name) {
-            format!("it is known as `{elsewhere}`")
+            // A limit has a default where it belongs.
+            (elsewhere.protects && !elsewhere.number, format!("it is known as `{}`", elsewhere.text))
         } else {
             let known: Vec<_> = keys.iter().map(|key| key.name.as_str()).collect();
-            format!("known here: {}", known.join(", "))
+            // Whatever was meant in `tls` or `auth`, it was meant to protect.
+            (keys.iter().all(|key| key.protects), format!("known here: {}.", known.join(", ")))
         };
-        self.problems.warning(path, "is no known key and has no effect", remedy);
+        self.problems.no_such_key(path, "is no known key", protects, &remedy);
     }
 
     fn named(&mut self, node: &Node, inner: &Kind, path: &str) -> Option<Json> {

@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use super::{
     Config, Origin, Problem, Severity,
     document::Document,
-    env, fit, legacy,
+    env, fit, former, legacy,
     problems::{Origins, Problems},
     tree,
     validate::validate,
@@ -14,7 +14,8 @@ use super::{
 /// The outcome of reading a configuration.
 #[derive(Debug)]
 pub struct Loaded {
-    /// What runs: everything but the inputs with errors. `None` when something beyond single inputs is wrong.
+    /// What runs: everything but the inputs with errors, or their running versions at a reload. `None` when something
+    /// beyond single inputs is wrong.
     pub config: Option<Config>,
     /// Everything found, in the order of the file.
     pub problems: Vec<Problem>,
@@ -57,6 +58,25 @@ fn failed_inputs(problems: &[Problem]) -> bool {
 
 /// Reads `text`, which `file` names, under `variables`.
 pub fn load(file: &str, text: &str, variables: impl IntoIterator<Item = (String, String)>) -> Loaded {
+    read(file, text, variables, None)
+}
+
+/// As [`load`], for a process in which `running` runs: of an input that is wrong now, the version in there goes on.
+pub fn reload(
+    file: &str,
+    text: &str,
+    variables: impl IntoIterator<Item = (String, String)>,
+    running: &Config,
+) -> Loaded {
+    read(file, text, variables, Some(running))
+}
+
+fn read(
+    file: &str,
+    text: &str,
+    variables: impl IntoIterator<Item = (String, String)>,
+    running: Option<&Config>,
+) -> Loaded {
     let mut problems = Problems::new(file);
     let mut tree = match tree::parse(&problems.file(), text) {
         Ok(tree) => tree,
@@ -80,7 +100,8 @@ pub fn load(file: &str, text: &str, variables: impl IntoIterator<Item = (String,
         }
     };
     let effective = masked(serde_json::to_value(&document).unwrap_or_default());
-    let config = validate(document, &fitted.inputs, &mut problems);
+    let former = running.map(|running| former::versions(&tree, running)).unwrap_or_default();
+    let config = validate(document, &fitted.inputs, &former, &mut problems);
     let (problems, origins) = problems.into_sorted();
     Loaded { config, problems, effective, inputs_written: fitted.written, origins, indices: fitted.inputs }
 }

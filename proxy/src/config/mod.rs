@@ -14,20 +14,23 @@ mod env;
 #[cfg(feature = "runtime")]
 mod files;
 mod fit;
+mod former;
 mod legacy;
 mod load;
 mod model;
 mod problems;
 mod reference;
 mod schema;
+mod sharing;
 mod suggest;
 mod tree;
 mod validate;
 
 pub use diff::Difference;
 pub use env::{PREFIX as ENVIRONMENT_PREFIX, variables as environment_names};
-pub use load::{Loaded, load};
+pub use load::{Loaded, load, reload};
 pub use model::*;
 pub use problems::{Origin, Problem, Severity};
 pub use reference::reference;
 pub use schema::json_schema;
+pub use sharing::{Conflict, Sharing, Transport};

@@ -153,6 +153,17 @@ impl Problems {
         self.push(Severity::Warning, key, what.into(), remedy.into());
     }
 
+    /// A key without effect. When it was meant to keep somebody out, running without it is no option.
+    pub fn no_such_key(&mut self, key: &str, what: &str, protects: bool, remedy: &str) {
+        if protects {
+            let what =
+                format!("{what}, but looks like one that restricts or protects: nothing runs without it");
+            self.error(key, what, format!("{remedy} Correct it or leave it out"));
+        } else {
+            self.warning(key, format!("{what} and has no effect"), remedy);
+        }
+    }
+
     pub fn notice(&mut self, key: &str, what: impl Into<String>, remedy: impl Into<String>) {
         self.push(Severity::Notice, key, what.into(), remedy.into());
     }
@@ -161,6 +172,14 @@ impl Problems {
     pub fn push(&mut self, severity: Severity, key: &str, what: String, remedy: String) {
         let origin = self.origin(key);
         self.found.push(Problem { severity, origin, key: key.to_owned(), what, remedy });
+    }
+
+    /// Says of an input with errors that it goes on as it runs.
+    pub fn goes_on(&mut self, index: usize) {
+        let errors = |p: &&mut Problem| p.severity == Severity::Error && p.input() == Some(index);
+        for problem in self.found.iter_mut().filter(errors) {
+            problem.remedy.push_str(". Until then the input goes on as it was");
+        }
     }
 
     /// Whether this input has an error of its own.

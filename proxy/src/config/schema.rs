@@ -50,6 +50,8 @@ pub(super) struct Key {
     /// `Null` when there is none.
     pub default: Json,
     pub deprecated: bool,
+    /// Without it somebody could get in, or send more, than was meant: a misspelling is an error.
+    pub protects: bool,
 }
 
 impl Kind {
@@ -89,9 +91,20 @@ pub(super) fn root() -> &'static Kind {
     ROOT.get_or_init(|| kind(&json_schema()))
 }
 
-/// Every known path, such as `inputs[].config.port`, each once.
-pub(super) fn paths() -> &'static [String] {
-    static PATHS: OnceLock<Vec<String>> = OnceLock::new();
+/// Where a key may stand.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Path {
+    /// Such as `inputs[].config.port`.
+    pub text: String,
+    /// As [`Key::protects`].
+    pub protects: bool,
+    /// Whether it takes a number.
+    pub number: bool,
+}
+
+/// Every known path, each once, in order.
+pub(super) fn paths() -> &'static [Path] {
+    static PATHS: OnceLock<Vec<Path>> = OnceLock::new();
     PATHS.get_or_init(|| {
         let mut paths = Vec::new();
         collect(root(), "", &mut paths);
@@ -101,15 +114,16 @@ pub(super) fn paths() -> &'static [String] {
     })
 }
 
-fn collect(kind: &Kind, prefix: &str, paths: &mut Vec<String>) {
+fn collect(kind: &Kind, prefix: &str, paths: &mut Vec<Path>) {
     for key in kind.children() {
-        let path = if prefix.is_empty() {
+        let text = if prefix.is_empty() {
             key.name.clone()
         } else {
             format!("{prefix}{}.{}", kind.suffix(), key.name)
         };
-        collect(&key.kind, &path, paths);
-        paths.push(path);
+        collect(&key.kind, &text, paths);
+        let number = matches!(key.kind, Kind::Integer { .. });
+        paths.push(Path { text, protects: key.protects, number });
     }
 }
 
@@ -124,6 +138,10 @@ fn present(schema: &Json) -> &Json {
 
 fn text(schema: &Json, member: &str) -> String {
     schema.get(member).and_then(Json::as_str).unwrap_or_default().replace('\n', " ")
+}
+
+fn flag(schema: &Json, member: &str) -> bool {
+    schema.get(member).and_then(Json::as_bool).unwrap_or(false)
 }
 
 fn is(schema: &Json, name: &str) -> bool {
@@ -198,7 +216,8 @@ fn keys(schema: &Json) -> Vec<Key> {
             doc: text(schema, "description"),
             kind: kind(schema),
             default: schema.get("default").cloned().unwrap_or(Json::Null),
-            deprecated: schema.get("deprecated").and_then(Json::as_bool).unwrap_or(false),
+            deprecated: flag(schema, "deprecated"),
+            protects: flag(schema, "x-protects"),
         })
         .collect()
 }
@@ -215,7 +234,7 @@ mod tests {
             "inputs[].config.timezones[].source",
             "inputs[].name",
         ] {
-            assert!(paths().iter().any(|known| known == path), "{path}: {:#?}", paths());
+            assert!(paths().iter().any(|known| known.text == path), "{path}: {:#?}", paths());
         }
         let Kind::Table(keys) = root() else { panic!() };
         let server = keys.iter().find(|key| key.name == "server").unwrap();

@@ -129,7 +129,7 @@ impl Spool {
             ledger: parts.ledger,
             tails: super::filer::TailBytes::default(),
             tail_budget,
-            max_payload: parts.max_payload,
+            max_payload: AtomicU64::new(parts.max_payload),
             limits,
             log_limit,
             born: Mutex::new(Some(HashSet::new())),
@@ -416,8 +416,10 @@ impl SpoolHandle {
         self.operate(|answer| Op::Split(stamp, answer)).await
     }
 
-    /// Takes over settings that can change while running: all but `enabled` and `directory`.
-    pub fn configure(&self, settings: Spooling) {
+    /// Takes over settings that can change while running: all but `enabled` and `directory`. `max_payload` holds for
+    /// what comes from now on.
+    pub fn configure(&self, settings: Spooling, max_payload: u64) {
+        self.shared.max_payload.store(max_payload, Relaxed);
         self.shared.settings.store(Arc::new(settings));
         self.shared.measure_volume();
     }

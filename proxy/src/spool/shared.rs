@@ -47,8 +47,8 @@ pub struct Shared {
     pub tails: TailBytes,
     /// How many there may be.
     pub tail_budget: u64,
-    /// What the Receiver takes at most.
-    pub max_payload: u64,
+    /// What the Receiver takes at most; a reload may change it.
+    pub max_payload: AtomicU64,
     /// Limits as they are now.
     pub limits: Limits,
     /// Bound of the log.

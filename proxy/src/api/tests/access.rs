@@ -237,12 +237,52 @@ async fn a_reload_opens_and_closes_ports_and_swaps_tokens() {
         running.config.server = guarded().server;
         running.config.server.health_port = Some(0);
     });
-    world.api.apply();
+    world.api.apply().unwrap();
     let after = world.api.addresses().await;
     assert_eq!((after.len(), after[0]), (2, before[0]));
     assert_eq!(world.get("/api/v1/config").await.0, StatusCode::UNAUTHORIZED);
     world.api.stop().await;
     assert!(world.client().get(world.url("/livez")).send().await.is_err());
+}
+
+/// A reload that cannot have the new address does not take the API away.
+#[tokio::test]
+async fn the_api_stays_where_it_is_until_it_can_move() {
+    let world = world(config()).await;
+    let before = world.api.addresses().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    world.change(|running| running.config.server.api_port = port);
+    let problem = world.api.apply().unwrap_err();
+    assert!(
+        problem.contains(&format!("goes on at {}", before[0])) && problem.contains(&port.to_string()),
+        "{problem}"
+    );
+    assert_eq!(world.api.addresses().await, before);
+    assert_eq!(world.get("/livez").await.0, StatusCode::OK);
+    drop(taken);
+    world.api.apply().unwrap();
+    let now = world.api.addresses().await;
+    assert_eq!(now[0].port(), port);
+    let url = format!("http://{}/livez", now[0]);
+    assert!(world.client().get(url).send().await.unwrap().status().is_success());
+    // The same port under a wider address: both cannot be at a time, and it comes back.
+    world.change(|running| running.config.server.api_host = [0, 0, 0, 0].into());
+    world.api.apply().unwrap();
+    assert_eq!(world.api.addresses().await, [([0, 0, 0, 0], port).into()]);
+    // Certificates that are not there.
+    let nowhere = std::path::PathBuf::from("/nowhere");
+    world.change(|running| {
+        running.config.server.tls = Some(ServerTls {
+            cert_file: nowhere.clone(),
+            key_file: nowhere.clone(),
+            client_ca_file: None,
+            client_cert_required: false,
+        });
+    });
+    assert!(world.api.apply().unwrap_err().contains("/nowhere"));
+    let url = format!("http://127.0.0.1:{port}/livez");
+    assert!(world.client().get(url).send().await.unwrap().status().is_success(), "without TLS as before");
 }
 
 #[tokio::test]

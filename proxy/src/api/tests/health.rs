@@ -90,6 +90,10 @@ async fn an_input_that_was_left_out_is_a_problem_of_the_status_too() {
     );
     let (_, status) = world.get("/api/v1/status").await;
     assert_eq!(status["config_left_out"].as_array().unwrap().len(), 1);
+    world.change(|running| running.needs_restart.push("limits.receive_threads"));
+    let (_, status) = world.get("/api/v1/status").await;
+    assert_eq!(status["config_needs_restart"], json!(["limits.receive_threads"]));
+    assert!(status["problems"][1].as_str().unwrap().contains("`limits.receive_threads`"), "{status}");
 }
 
 #[tokio::test]

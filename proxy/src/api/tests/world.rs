@@ -192,6 +192,7 @@ impl World {
             generation: 1,
             since: Timestamp::now(),
             left_out: Vec::new(),
+            needs_restart: Vec::new(),
         };
         let (ask_inputs, ask_delivery, ask_spool) = (inputs.clone(), delivery.clone(), spool_trouble.clone());
         let ask_memory = memory_problem.clone();

@@ -58,6 +58,7 @@ pub struct Common {
     pub port: Option<u32>,
     /// Senders that belong to this dataset, as addresses or CIDRs. Several datasets may share a port when these
     /// tell them apart; the longest prefix wins. Empty: everybody.
+    #[schemars(extend("x-protects" = true))]
     pub allowed_sources: Vec<String>,
     /// Limits of this input's batches. Default: the file's `batching`.
     pub batching: Option<InputBatching>,
@@ -113,10 +114,13 @@ pub enum DataFormat {
 #[serde(default)]
 pub struct Proxied {
     /// Expect a PROXY protocol header (v1 or v2) from the peers in `proxy_protocol_from`.
+    #[schemars(extend("x-protects" = true))]
     pub proxy_protocol: bool,
     /// Load balancers whose PROXY header is believed, as addresses or CIDRs. Required with `proxy_protocol`.
+    #[schemars(extend("x-protects" = true))]
     pub proxy_protocol_from: Vec<String>,
     /// Serve this port over TLS.
+    #[schemars(extend("x-protects" = true))]
     pub tls: Option<Tls>,
 }
 
@@ -168,13 +172,13 @@ pub struct TcpInput {
     #[allow(missing_docs)]
     pub proxied: Proxied,
     /// Most open connections.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[schemars(range(min = 1, max = 1_000_000), extend("x-protects" = true))]
     pub max_connections: u32,
     /// Seconds of silence after which a connection is closed; 0 is never.
     #[schemars(range(max = YEAR))]
     pub read_timeout: u64,
     /// Longest line in bytes.
-    #[schemars(range(min = 64, max = 10_485_759))]
+    #[schemars(range(min = 64, max = 10_485_759), extend("x-protects" = true))]
     pub max_line_size: u32,
     /// What happens with a longer line; it is counted either way.
     pub oversize: Oversize,
@@ -267,13 +271,13 @@ pub struct SyslogInput {
     #[schemars(range(min = 1024, max = 1_073_741_824))]
     pub read_buffer_size: u32,
     /// TCP: most open connections.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[schemars(range(min = 1, max = 1_000_000), extend("x-protects" = true))]
     pub max_connections: u32,
     /// TCP: seconds of silence after which a connection is closed; 0 is never.
     #[schemars(range(max = YEAR))]
     pub read_timeout: u64,
     /// TCP: longest message in bytes.
-    #[schemars(range(min = 64, max = 10_485_759))]
+    #[schemars(range(min = 64, max = 10_485_759), extend("x-protects" = true))]
     pub max_line_size: u32,
     /// TCP: what happens with a longer message; it is counted either way.
     pub oversize: Oversize,
@@ -303,8 +307,10 @@ impl Default for SyslogInput {
 #[serde(default)]
 pub struct Auth {
     /// Token that clients send as `Authorization: Bearer`. Prefer `token_file`.
+    #[schemars(extend("x-protects" = true))]
     pub token: Option<String>,
     /// File with the token.
+    #[schemars(extend("x-protects" = true))]
     pub token_file: Option<String>,
 }
 
@@ -324,21 +330,22 @@ pub struct HttpInput {
     /// Path that takes POST requests; one that ends in `/` takes everything below it.
     pub path: String,
     /// Who may post. Default: everybody.
+    #[schemars(extend("x-protects" = true))]
     pub auth: Option<Auth>,
     /// Old switch for `bearer_token` as the clients' token: use `auth.token_file`.
-    #[schemars(extend("deprecated" = true))]
+    #[schemars(extend("deprecated" = true, "x-protects" = true))]
     pub enable_authentication: bool,
     /// Largest body in bytes, after decompression.
-    #[schemars(range(min = 1024, max = 1_073_741_824))]
+    #[schemars(range(min = 1024, max = 1_073_741_824), extend("x-protects" = true))]
     pub max_payload_size: u32,
     /// Most lines of a body.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("x-protects" = true))]
     pub max_lines_per_request: u32,
     /// How many times larger a body may become by decompression.
-    #[schemars(range(min = 1, max = 100_000))]
+    #[schemars(range(min = 1, max = 100_000), extend("x-protects" = true))]
     pub max_compression_ratio: u32,
     /// Most open connections.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[schemars(range(min = 1, max = 1_000_000), extend("x-protects" = true))]
     pub max_connections: u32,
     /// Seconds for a whole request.
     #[schemars(range(min = 1, max = YEAR))]

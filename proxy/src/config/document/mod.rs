@@ -35,8 +35,10 @@ pub struct Document {
     /// Base address of ByteFreezer Control. Not in this version yet: leave it out.
     pub control_url: Option<String>,
     /// Upload token for every tenant without one of its own. Prefer `bearer_token_file`.
+    #[schemars(extend("x-protects" = true))]
     pub bearer_token: Option<String>,
     /// File with the upload token; read at each use, so rotation needs no reload.
+    #[schemars(extend("x-protects" = true))]
     pub bearer_token_file: Option<String>,
     /// Settings by tenant id.
     pub tenants: BTreeMap<String, Tenant>,
@@ -127,14 +129,19 @@ pub struct Server {
     #[schemars(range(min = 0, max = 65535))]
     pub health_port: Option<u32>,
     /// Token for reading. Prefer `read_token_file`.
+    #[schemars(extend("x-protects" = true))]
     pub read_token: Option<String>,
     /// File with the token for reading.
+    #[schemars(extend("x-protects" = true))]
     pub read_token_file: Option<String>,
     /// Token for everything. Prefer `admin_token_file`.
+    #[schemars(extend("x-protects" = true))]
     pub admin_token: Option<String>,
     /// File with the token for everything.
+    #[schemars(extend("x-protects" = true))]
     pub admin_token_file: Option<String>,
     /// Serve the API port over TLS.
+    #[schemars(extend("x-protects" = true))]
     pub tls: Option<Tls>,
     /// After SIGTERM everything stays as it is for this long, so that load balancers notice.
     #[schemars(range(max = YEAR))]
@@ -166,12 +173,16 @@ impl Default for Server {
 #[serde(default)]
 pub struct Tls {
     /// PEM file with the certificate and its chain.
+    #[schemars(extend("x-protects" = true))]
     pub cert_file: Option<String>,
     /// PEM file with the private key.
+    #[schemars(extend("x-protects" = true))]
     pub key_file: Option<String>,
     /// PEM file with the authorities of client certificates.
+    #[schemars(extend("x-protects" = true))]
     pub client_ca_file: Option<String>,
     /// Whether a client without a certificate is refused. Default: true when `client_ca_file` is set.
+    #[schemars(extend("x-protects" = true))]
     pub client_cert_required: Option<bool>,
 }
 
@@ -180,8 +191,10 @@ pub struct Tls {
 #[serde(default)]
 pub struct Tenant {
     /// Upload token of this tenant. Prefer `bearer_token_file`.
+    #[schemars(extend("x-protects" = true))]
     pub bearer_token: Option<String>,
     /// File with the upload token of this tenant.
+    #[schemars(extend("x-protects" = true))]
     pub bearer_token_file: Option<String>,
 }
 

@@ -445,7 +445,7 @@ fn oversize(written: document::Oversize) -> Oversize {
 }
 
 /// The name with everything that no id may hold turned into single hyphens.
-fn legal_id(name: &str) -> String {
+pub(in crate::config) fn legal_id(name: &str) -> String {
     let mut id = String::with_capacity(name.len());
     for c in name.trim().chars() {
         let c = if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };

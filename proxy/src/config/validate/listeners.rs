@@ -1,203 +1,140 @@
-//! Inputs that cannot stand beside each other: the one that comes first in the file keeps its place.
+//! Inputs that cannot stand beside each other or beside the API.
+//!
+//! At start the one that comes first in the file keeps its place. At a reload what runs goes first: an entry that is
+//! wrong, or whose new version has no place, goes on as it runs. Versions that run never conflict, so a reload ends no
+//! input that the file still names.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    fmt,
-    net::IpAddr,
-};
-
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::collections::BTreeSet;
 
 use super::inputs::Built;
-use crate::{
-    config::{
-        model::{Input, Oversize, Server, ServerTls, Source},
-        problems::Problems,
-    },
-    ids::TenantId,
+use crate::config::{
+    model::{Input, Listen, Server, Source},
+    problems::Problems,
+    sharing::{Conflict, Sharing},
 };
 
-/// Transport of a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Transport {
-    Udp,
-    Tcp,
-}
-
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Udp => "UDP",
-            Self::Tcp => "TCP",
-        })
-    }
-}
-
-/// What an input asks of one listener.
-struct Claim<'a> {
+/// An entry of the file.
+struct Candidate<'a> {
     index: usize,
-    transport: Transport,
-    host: IpAddr,
-    port: u16,
-    kind: &'static str,
-    tls: Option<&'a ServerTls>,
-    proxies: Option<&'a [IpNet]>,
-    delimiter: u8,
-    oversize: Option<Oversize>,
-    path: &'a str,
-    tenant: &'a TenantId,
-    sources: Vec<IpNet>,
+    /// `None` when it is wrong.
+    wanted: Option<&'a Input>,
+    /// What it runs as.
+    running: Option<&'a Input>,
 }
 
-/// The inputs that remain when every one that conflicts with an earlier one is reported and left out.
-pub(super) fn without_conflicts(built: Vec<Built>, server: &Server, problems: &mut Problems) -> Vec<Input> {
-    let mut datasets = HashSet::new();
-    let mut lost = HashSet::new();
-    let mut held: BTreeMap<(Transport, u16), Vec<Claim<'_>>> = BTreeMap::new();
-    for one in &built {
-        let config = format!("inputs[{}].config", one.index);
-        if !datasets.insert(&one.input.key) {
-            problems.error(
-                &format!("{config}.dataset_id"),
-                format!("{} is another input's dataset already", one.input.key),
-                "write another `dataset_id`",
-            );
-            lost.insert(one.index);
-            continue;
+/// Each entry's input, new or as it runs, in the order of the file; what is wrong with the others is reported. `former`
+/// has what each entry runs as.
+pub(super) fn arrange(
+    built: &[Built],
+    former: &[Option<Input>],
+    server: &Server,
+    problems: &mut Problems,
+) -> Vec<Input> {
+    let candidates = candidates(built, former, problems);
+    let mut kept: BTreeSet<usize> =
+        candidates.iter().filter(|one| one.wanted.is_none()).map(|one| one.index).collect();
+    let placed = loop {
+        match place(&candidates, &kept, server) {
+            Ok(placed) => break placed,
+            Err(conflicts) => {
+                for (index, conflict) in conflicts {
+                    report(index, conflict, problems);
+                    kept.insert(index);
+                }
+            }
         }
-        let claims = claims(one);
-        let conflict = claims.iter().find_map(|claim| {
-            own_port(claim, server).or_else(|| {
-                held.get(&(claim.transport, claim.port))?.iter().find_map(|earlier| conflict(claim, earlier))
-            })
-        });
-        if let Some((key, what, remedy)) = conflict {
-            problems.error(&format!("{config}.{key}"), what, remedy);
-            lost.insert(one.index);
-            continue;
-        }
-        for claim in claims {
-            held.entry((claim.transport, claim.port)).or_default().push(claim);
+    };
+    for (index, conflict) in placed.conflicts {
+        report(index, conflict, problems);
+    }
+    for index in kept {
+        problems.goes_on(index);
+    }
+    let mut inputs = placed.inputs;
+    inputs.sort_by_key(|(index, _)| *index);
+    inputs.into_iter().map(|(_, input)| input.clone()).collect()
+}
+
+fn candidates<'a>(
+    built: &'a [Built],
+    former: &'a [Option<Input>],
+    problems: &Problems,
+) -> Vec<Candidate<'a>> {
+    let running = |index: usize| former.get(index).and_then(Option::as_ref);
+    let right = built.iter().map(|one| Candidate {
+        index: one.index,
+        wanted: Some(&one.input),
+        running: running(one.index),
+    });
+    let wrong = (0..former.len())
+        .filter(|index| problems.input_failed(*index))
+        .filter_map(|index| Some(Candidate { index, wanted: None, running: Some(running(index)?) }));
+    let mut candidates: Vec<_> = right.chain(wrong).collect();
+    candidates.sort_by_key(|one| one.index);
+    candidates
+}
+
+/// Who has a place.
+#[derive(Default)]
+struct Placed<'a> {
+    inputs: Vec<(usize, &'a Input)>,
+    /// Of those that have none, and of running ones that the API is now in the way of.
+    conflicts: Vec<(usize, Conflict)>,
+}
+
+/// Gives everybody a place who can have one. Fails with those that must go on as they run.
+fn place<'a>(
+    candidates: &[Candidate<'a>],
+    kept: &BTreeSet<usize>,
+    server: &Server,
+) -> Result<Placed<'a>, Vec<(usize, Conflict)>> {
+    let mut sharing = Sharing::default();
+    let mut placed = Placed::default();
+    let mut back = Vec::new();
+    let stays = |one: &Candidate<'_>| kept.contains(&one.index) || one.wanted == one.running;
+    let (first, then): (Vec<_>, Vec<_>) = candidates.iter().partition(|one| stays(one));
+    for one in first {
+        let Some(input) = one.running else { continue };
+        placed.conflicts.extend(own_port(input, server).map(|conflict| (one.index, conflict)));
+        match sharing.add(&label(one.index), input) {
+            Ok(()) => placed.inputs.push((one.index, input)),
+            Err(conflict) => placed.conflicts.push((one.index, conflict)),
         }
     }
-    drop(held);
-    built.into_iter().filter(|one| !lost.contains(&one.index)).map(|one| one.input).collect()
-}
-
-fn claims(one: &Built) -> Vec<Claim<'_>> {
-    let Built { index, input } = one;
-    let sources = if input.allowed_sources.is_empty() {
-        vec![Ipv4Net::default().into(), Ipv6Net::default().into()]
-    } else {
-        input.allowed_sources.clone()
-    };
-    let claim = |transport, kind, tls, delimiter, path| Claim {
-        index: *index,
-        transport,
-        host: input.listen.host,
-        port: input.listen.port,
-        kind,
-        tls,
-        proxies: input.proxy_protocol_from.as_deref(),
-        delimiter,
-        oversize: None,
-        path,
-        tenant: &input.key.tenant,
-        sources: sources.clone(),
-    };
-    match &input.source {
-        Source::Udp(_) => vec![Claim { proxies: None, ..claim(Transport::Udp, "udp", None, 0, "") }],
-        Source::Tcp(tcp) => {
-            let claim = claim(Transport::Tcp, "tcp", tcp.tls.as_ref(), tcp.delimiter, "");
-            vec![Claim { oversize: Some(tcp.oversize), ..claim }]
-        }
-        Source::Http(http) => vec![claim(Transport::Tcp, "http", http.tls.as_ref(), 0, &http.path)],
-        Source::Syslog(syslog) => {
-            let udp = Claim { proxies: None, ..claim(Transport::Udp, "syslog", None, 0, "") };
-            let tcp = syslog.tcp.as_ref().map(|tcp| Claim {
-                oversize: Some(tcp.oversize),
-                ..claim(Transport::Tcp, "syslog", tcp.tls.as_ref(), 0, "")
-            });
-            syslog.udp.as_ref().map(|_| udp).into_iter().chain(tcp).collect()
+    for one in then {
+        let Some(input) = one.wanted else { continue };
+        let conflict = own_port(input, server).map_or_else(|| sharing.add(&label(one.index), input), Err);
+        match conflict {
+            Ok(()) => placed.inputs.push((one.index, input)),
+            Err(conflict) if one.running.is_some() => back.push((one.index, conflict)),
+            Err(conflict) => placed.conflicts.push((one.index, conflict)),
         }
     }
+    if back.is_empty() { Ok(placed) } else { Err(back) }
 }
 
-/// Whether two sockets with these addresses would compete for the same packets.
-fn overlap(a: IpAddr, b: IpAddr) -> bool {
-    let covers = |wide: IpAddr, narrow: IpAddr| match wide {
-        IpAddr::V6(wide) => wide.is_unspecified(),
-        IpAddr::V4(wide) => wide.is_unspecified() && narrow.is_ipv4(),
+fn label(index: usize) -> String {
+    format!("inputs[{index}]")
+}
+
+fn report(index: usize, conflict: Conflict, problems: &mut Problems) {
+    problems.error(&format!("inputs[{index}].config.{}", conflict.key), conflict.what, conflict.remedy);
+}
+
+/// Whether the API stands where the input wants to listen.
+fn own_port(input: &Input, server: &Server) -> Option<Conflict> {
+    let connects = match &input.source {
+        Source::Udp(_) => false,
+        Source::Syslog(syslog) => syslog.tcp.is_some(),
+        Source::Tcp(_) | Source::Http(_) => true,
     };
-    a == b || covers(a, b) || covers(b, a)
-}
-
-type Conflict = (&'static str, String, String);
-
-fn own_port(claim: &Claim<'_>, server: &Server) -> Option<Conflict> {
     let taken = [(Some(server.api_port), "server.api_port"), (server.health_port, "server.health_port")];
-    let (_, name) = taken.into_iter().find(|(port, _)| {
-        claim.transport == Transport::Tcp && *port == Some(claim.port) && overlap(claim.host, server.api_host)
+    let (_, name) = taken.into_iter().filter(|_| connects).find(|(port, _)| {
+        port.is_some_and(|port| input.listen.overlaps(&Listen { host: server.api_host, port }))
     })?;
-    Some(("port", format!("TCP {} is `{name}`", claim.port), "write another port".to_owned()))
-}
-
-fn conflict(claim: &Claim<'_>, earlier: &Claim<'_>) -> Option<Conflict> {
-    if !overlap(claim.host, earlier.host) {
-        return None;
-    }
-    let (transport, port, other) = (claim.transport, claim.port, format!("inputs[{}]", earlier.index));
-    let differs = |key, what: &str| {
-        Some((
-            key,
-            format!("differs from that of {other}, which shares {transport} {port}"),
-            format!("write the same {what}, or another port"),
-        ))
-    };
-    if claim.host != earlier.host {
-        return Some((
-            "host",
-            format!("{} overlaps {} of {other} on {transport} {port}", claim.host, earlier.host),
-            "write the same host, or another port".to_owned(),
-        ));
-    }
-    if claim.kind != earlier.kind {
-        return Some((
-            "port",
-            format!("{transport} {port} is that of {other}, whose type is `{}`", earlier.kind),
-            "write another port".to_owned(),
-        ));
-    }
-    if claim.tls != earlier.tls {
-        return differs("tls", "`tls`");
-    }
-    if claim.proxies != earlier.proxies {
-        return differs("proxy_protocol_from", "`proxy_protocol_from`");
-    }
-    if claim.delimiter != earlier.delimiter {
-        return differs("delimiter", "`delimiter`");
-    }
-    if claim.oversize != earlier.oversize {
-        return differs("oversize", "`oversize`");
-    }
-    if claim.path != earlier.path {
-        return None;
-    }
-    if claim.tenant != earlier.tenant {
-        let pairs =
-            claim.sources.iter().flat_map(|own| earlier.sources.iter().map(move |theirs| (own, theirs)));
-        let (own, theirs) =
-            pairs.into_iter().find(|(own, theirs)| own.contains(*theirs) || theirs.contains(*own))?;
-        return Some((
-            "allowed_sources",
-            format!("{own} overlaps {theirs} of {other} on {transport} {port}, which is another tenant's"),
-            "give tenants sources that do not overlap, or another port".to_owned(),
-        ));
-    }
-    let shared = claim.sources.iter().find(|source| earlier.sources.contains(source))?;
-    Some((
-        "allowed_sources",
-        format!("{shared} belongs to {other} on {transport} {port} already"),
-        "give each input on this port its own `allowed_sources`, or another port".to_owned(),
-    ))
+    Some(Conflict {
+        key: "port",
+        what: format!("tcp port {} is `{name}`", input.listen.port),
+        remedy: "write another port".to_owned(),
+    })
 }

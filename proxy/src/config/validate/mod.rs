@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{
     document::{self, ConfigMode, Document, LogEncoding, LogLevel},
-    model::{Batching, Config, Limits, Logging, Mode, Receiver, Secret, Server, ServerTls, Spooling, Tokens},
+    model::{
+        Batching, Config, Input, Limits, Logging, Mode, Receiver, Secret, Server, ServerTls, Spooling, Tokens,
+    },
     problems::{Origin, Problems},
 };
 use crate::ids::TenantId;
@@ -15,9 +17,16 @@ mod listeners;
 mod values;
 
 use inputs::InputContext;
+pub(super) use inputs::legal_id;
 
-/// The configuration, unless something is wrong with the file as a whole. `indices` are the inputs' places in the file.
-pub(super) fn validate(document: Document, indices: &[usize], problems: &mut Problems) -> Option<Config> {
+/// The configuration, unless something is wrong with the file as a whole. `indices` are the inputs' places in the file,
+/// `former` has at each of these places what the input runs as.
+pub(super) fn validate(
+    document: Document,
+    indices: &[usize],
+    former: &[Option<Input>],
+    problems: &mut Problems,
+) -> Option<Config> {
     mode(&document, problems);
     let tenant_id = document.tenant_id.as_deref().and_then(|id| tenant(id, "tenant_id", problems));
     let receiver = receiver(&document.receiver, problems);
@@ -39,7 +48,7 @@ pub(super) fn validate(document: Document, indices: &[usize], problems: &mut Pro
         receiver_payload: receiver.max_payload_size,
     };
     let built = inputs::validate(document.inputs, indices, &context, &mut tokens, problems);
-    let inputs = listeners::without_conflicts(built, &server, problems);
+    let inputs = listeners::arrange(&built, former, &server, problems);
     if inputs.is_empty() && total == 0 {
         problems.warning(
             "inputs",

@@ -244,7 +244,7 @@ impl Writer {
             return;
         }
         let key = chunk.stream.key.clone();
-        let max_payload = self.shared.max_payload;
+        let max_payload = self.shared.max_payload.load(Relaxed);
         if self.open.get(&key).is_some_and(|batch| batch.has_no_room_for(&chunk, max_payload)) {
             self.close(&key);
         }
