@@ -53,7 +53,7 @@ pub fn run(file: &Path) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    logging::report_panics();
+    logging::report_panics(logs.clone());
     let code = proxy(file, read, logs.clone(), started).unwrap_or_else(|error| {
         error!("cannot start: {error:#}");
         ExitCode::FAILURE

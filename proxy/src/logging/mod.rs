@@ -80,8 +80,8 @@ pub fn report(problems: &[Problem]) {
 }
 
 /// A panic costs one task; it must not cost its reason.
-pub fn report_panics() {
-    std::panic::set_hook(Box::new(|panic| {
+pub fn report_panics(logs: Logs) {
+    std::panic::set_hook(Box::new(move |panic| {
         let thread = std::thread::current();
         let text = panic.payload_as_str().unwrap_or("no text");
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -90,5 +90,7 @@ pub fn report_panics() {
             place,
             "defect: {text}; please report it"
         );
+        // It may be the last line.
+        logs.flush();
     }));
 }

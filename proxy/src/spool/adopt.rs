@@ -8,10 +8,9 @@ use super::{
     backlog::Record,
     disk::Disk,
     files::{Layout, Tree},
-    frame, instance,
+    instance,
     metrics::Usage,
     recovery::{self, Recovery},
-    segment::SegmentHeader,
     store::{Store, missing_is_fine},
 };
 
@@ -70,46 +69,37 @@ fn adopt(shared: &Shared, folder: &Path) -> io::Result<usize> {
     );
     let segments = recovery::segments(&theirs)?;
     let mut recovered = Recovery::new(shared, &theirs, segments.clone()).run()?;
-    for record in &recovered.records {
-        take_over(shared, &theirs, record)?;
-    }
-    let keys = || recovered.records.iter().map(|record| &record.entry.key);
-    shared.store.sync_folders(keys())?;
-    theirs.sync_folders(keys())?;
     // Only their own log knows of batches finished on the way, and it goes.
     recovered.done.clear();
-    // A crash in the middle of this may have brought some over before.
-    recovered.records.retain(|record| shared.backlog.get(record.entry.stamp).is_none());
+    // Everything is whole in its file now. Their log goes before the files do: while it is there a crash would make the
+    // batches anew.
     let (gone, kept) = recovered.divide(&segments);
-    if let Some(last) = kept.last() {
-        note_taken(&theirs, *last, &recovered.records)?;
+    recovery::note_settled(&theirs, &kept, &recovered.records);
+    for number in gone {
+        recovery::remove_segment(&theirs, number)?;
     }
+    let mut failed = None;
+    for record in std::mem::take(&mut recovered.records) {
+        match take_over(shared, &theirs, &record) {
+            Ok(true) => recovered.records.push(record),
+            Ok(false) => {}
+            Err(error) => failed = Some(error),
+        }
+    }
+    let keys = || recovered.records.iter().map(|record| &record.entry.key);
+    let synced = shared.store.sync_folders(keys()).and_then(|()| theirs.sync_folders(keys()));
     let unreadable = recovered.unreadable.len();
     shared.publish_recovered(recovered);
-    for number in gone {
-        missing_is_fine(theirs.disk.remove(&theirs.layout.segment(number)))?;
-        theirs.disk.sync_dir(&theirs.layout.log())?;
-    }
-    Ok(unreadable)
+    synced.and(failed.map_or(Ok(unreadable), Err))
 }
 
-/// Their log stays for what cannot be read now; what was taken over is finished there.
-fn note_taken(theirs: &Store, last: u32, taken: &[Record]) -> io::Result<()> {
-    let known = recovery::header(theirs, last);
-    let (created, reserved) = known.map_or((0, 0), |header| (header.created, header.reserved));
-    let number = last + 1;
-    let mut bytes = SegmentHeader { number, previous_synced: 0, created, reserved }.page();
-    for record in taken {
-        let header = frame::Header::control(frame::Kind::Done, record.entry.stamp, 0, 0);
-        frame::encode(&header, number, 0, &[], &mut bytes);
-    }
-    theirs.disk.replace(&theirs.layout.segment(number), &bytes)?;
-    theirs.disk.sync_dir(&theirs.layout.log())
-}
-
-/// Metadata first: data without it would be taken for new.
-fn take_over(shared: &Shared, theirs: &Store, record: &Record) -> io::Result<()> {
+/// Metadata first: data without it would be taken for new. False when we have it already.
+fn take_over(shared: &Shared, theirs: &Store, record: &Record) -> io::Result<bool> {
     let (ours, name) = (&shared.store, record.name());
+    if shared.backlog.get(record.entry.stamp).is_some() {
+        theirs.remove(record.tree, &name, record.has_meta)?;
+        return Ok(false);
+    }
     ours.make_durable_folder(&ours.layout.folder(record.tree, &name.key))?;
     let disk = &ours.disk;
     if record.has_meta {
@@ -117,7 +107,8 @@ fn take_over(shared: &Shared, theirs: &Store, record: &Record) -> io::Result<()>
             disk.rename(&theirs.layout.meta(record.tree, &name), &ours.layout.meta(record.tree, &name)),
         )?;
     }
-    disk.rename(&theirs.layout.data(record.tree, &name), &ours.layout.data(record.tree, &name))
+    disk.rename(&theirs.layout.data(record.tree, &name), &ours.layout.data(record.tree, &name))?;
+    Ok(true)
 }
 
 /// Bytes in a folder's log and trees.

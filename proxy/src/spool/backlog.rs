@@ -275,6 +275,11 @@ impl Backlog {
         most.evictable.first().copied()
     }
 
+    /// What moving all of them would free.
+    pub fn evictable_bytes(&self) -> u64 {
+        self.index.lock().datasets.values().map(|dataset| dataset.evictable_bytes).sum()
+    }
+
     /// The DLQ entry that goes next: unacknowledged before acknowledged, oldest first.
     pub fn next_to_evict(&self) -> Option<Stamp> {
         self.index.lock().dlq.first().map(|(_, stamp)| *stamp)

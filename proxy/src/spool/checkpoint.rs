@@ -5,7 +5,8 @@ use std::{collections::HashSet, io, sync::Arc, thread::JoinHandle, time::Duratio
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::{
-    Shared, Stamp, disk::DiskFile, filer::Filer, files::Tree, open_batch::Building, store::missing_is_fine,
+    Shared, SpoolError, Stamp, disk::DiskFile, filer::Filer, files::Tree, open_batch::Building,
+    store::missing_is_fine, thread,
 };
 use crate::ids::DatasetKey;
 
@@ -48,13 +49,11 @@ pub struct Checkpointer {
 
 impl Checkpointer {
     /// Starts the thread.
-    pub fn start(shared: &Arc<Shared>) -> io::Result<Self> {
+    pub fn start(shared: &Arc<Shared>) -> Result<Self, SpoolError> {
         let (work, jobs) = unbounded();
         let (answer, answers) = unbounded();
         let shared = Arc::clone(shared);
-        let thread = std::thread::Builder::new()
-            .name("spool-sync".to_owned())
-            .spawn(move || run(&shared, &jobs, &answer))?;
+        let thread = thread::essential("spool-sync", move || run(&shared, &jobs, &answer))?;
         Ok(Self { work, answers, thread, busy: false })
     }
 

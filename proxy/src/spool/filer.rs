@@ -12,13 +12,14 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::{
-    Entry, Shared, Stamp, State,
+    Entry, Shared, SpoolError, Stamp, State,
     backlog::{Origin, Record},
     files::Tree,
     frame::Totals,
     member::Compressor,
     metrics::Usage,
     open_batch::{Building, Tail},
+    thread,
 };
 use crate::batch::{Reservation, Stream};
 
@@ -64,13 +65,13 @@ pub struct Filer {
 
 impl Filer {
     /// Starts `threads` threads.
-    pub fn start(shared: &Arc<Shared>, threads: usize) -> std::io::Result<Self> {
+    pub fn start(shared: &Arc<Shared>, threads: usize) -> Result<Self, SpoolError> {
         let mut filer = Self { lanes: Vec::new(), threads: Vec::new() };
         for number in 0..threads.max(1) {
             let (lane, jobs) = unbounded();
             let mut lane_of = Lane { shared: Arc::clone(shared), compressor: Compressor::default() };
             let run = move || lane_of.run(&jobs);
-            filer.threads.push(std::thread::Builder::new().name(format!("spool-file-{number}")).spawn(run)?);
+            filer.threads.push(thread::essential(&format!("spool-file-{number}"), run)?);
             filer.lanes.push(lane);
         }
         Ok(filer)
@@ -136,6 +137,9 @@ impl Lane {
     /// The bytes are in the log already, so this may wait until there is room; at the end of the process it may be
     /// left undone, and recovery makes up for it.
     fn append(&self, file: &Building, bytes: &[u8]) {
+        if file.given_up.load(Relaxed) {
+            return;
+        }
         let at = file.len.load(Relaxed);
         let written = self
             .shared
@@ -143,6 +147,8 @@ impl Lane {
         if written.is_ok() {
             file.len.fetch_add(bytes.len() as u64, Relaxed);
             self.shared.usage().files.fetch_add(bytes.len() as u64, Relaxed);
+        } else {
+            file.given_up.store(true, Relaxed);
         }
     }
 

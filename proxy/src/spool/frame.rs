@@ -31,11 +31,13 @@ pub enum Kind {
     Done = 5,
     /// The batch will be two others.
     Split = 6,
+    /// The batch is whole in its file, or was; frames before this do not count.
+    Settled = 7,
 }
 
 impl Kind {
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Open, Self::Raw, Self::Member, Self::Close, Self::Done, Self::Split]
+        [Self::Open, Self::Raw, Self::Member, Self::Close, Self::Done, Self::Split, Self::Settled]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }

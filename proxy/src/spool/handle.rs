@@ -1,7 +1,7 @@
 //! Opening and closing the spool, and the handle that inputs and delivery have.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::BTreeSet,
     io::{self, Read},
     path::PathBuf,
     sync::{
@@ -33,6 +33,7 @@ use super::{
     recovery,
     stamps::Stamps,
     store::Store,
+    thread,
     worker::{Answer, Op, Worker},
     writer::{Message, Writer, now_ns},
 };
@@ -85,7 +86,8 @@ impl Spool {
         let mut spool = Self::open_on(parts, Arc::new(RealDisk), layout, claimed.spool_id, Some(claimed))?;
         spool.threads.push(import::start(&spool.shared, directory.clone(), import_metrics)?);
         let shared = Arc::clone(&spool.shared);
-        spool.adoption = Some(spawn("spool-adopt", move || super::adopt::watch(&shared, &directory))?);
+        spool.adoption =
+            Some(thread::start("spool-adopt", move || super::adopt::watch(&shared, &directory))?);
         Ok(spool)
     }
 
@@ -104,17 +106,20 @@ impl Spool {
         store.disk.make_dirs(&store.layout.log()).map_err(folder_error)?;
         store.disk.sync_dir(store.layout.root()).map_err(folder_error)?;
 
-        let listed = store.disk.list(&store.layout.log()).map_err(folder_error)?;
-        let old_log: u64 = listed.iter().map(|file| file.len).sum();
-        usage.log.store(old_log, Relaxed);
         let old = recovery::segments(&store).map_err(folder_error)?;
         let newest =
             old.iter().filter_map(|number| recovery::header(&store, *number)).map(|h| h.reserved).max();
         let stamps = Stamps::new(spool_id, newest.unwrap_or(0), now_ns());
 
+        let old_log = recovery::segment_bytes(&store, &old);
+        usage.old_log.store(old_log, Relaxed);
         let limits = Limits::default();
         limits.update(&parts.settings, store.disk.space(store.layout.root()).ok(), old_log);
         let (log_limit, segment_bytes) = limits.log();
+        // Otherwise recovery does it beside intake.
+        if old_log > 2 * log_limit {
+            recovery::trim(&store, &old);
+        }
         // Never more than half for good: a single large body may need the other half.
         let total = parts.memory.total();
         let (tail_budget, memory_disk) =
@@ -131,8 +136,7 @@ impl Spool {
             tail_budget,
             max_payload: AtomicU64::new(parts.max_payload),
             limits,
-            log_limit,
-            born: Mutex::new(Some(HashSet::new())),
+            floor: stamps.floor(),
             recovered: Flag::default(),
             unreadable: AtomicU64::new(0),
             unreadable_elsewhere: AtomicU64::new(0),
@@ -148,24 +152,22 @@ impl Spool {
             level_now: parts.level,
             unwritable: Mutex::new(None),
             is_unwritable: AtomicBool::new(false),
-            old_log: AtomicU64::new(old_log),
             writer,
             worker,
             _reserved: reserved,
         });
         let number = old.last().map_or(1, |last| last + 1);
         let log = Log::begin(shared.store.clone(), number, segment_bytes, &stamps);
-        let filer = Filer::start(&shared, LANES).map_err(SpoolError::Thread)?;
-        let checkpointer = Checkpointer::start(&shared).map_err(SpoolError::Thread)?;
+        let filer = Filer::start(&shared, LANES)?;
+        let checkpointer = Checkpointer::start(&shared)?;
         let writing = Writer::new(Arc::clone(&shared), messages, log, stamps, filer, checkpointer);
         let working = Worker::new(Arc::clone(&shared), ops);
         let for_recovery = Arc::clone(&shared);
-        let threads =
-            vec![spawn("spool-work", move || working.run())?, spawn("spool-write", move || writing.run())?];
-        let recovering = spawn("spool-recover", move || {
-            recovery::recover_own(&for_recovery, old);
-            for_recovery.recovered.set();
-        })?;
+        let threads = vec![
+            thread::essential("spool-work", move || working.run())?,
+            thread::essential("spool-write", move || writing.run())?,
+        ];
+        let recovering = thread::start("spool-recover", move || recovery::recover_own(&for_recovery, old))?;
         Ok(Self { shared, threads, recovery: Some(recovering), adoption: None, instance })
     }
 
@@ -229,10 +231,6 @@ impl Drop for Spool {
             drop(thread.join());
         }
     }
-}
-
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, SpoolError> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(SpoolError::Thread)
 }
 
 /// A handle to the running spool; clones share it.
@@ -338,7 +336,7 @@ impl SpoolHandle {
     pub fn usage(&self) -> UsageNow {
         let usage = self.shared.usage();
         UsageNow {
-            log_bytes: usage.log.load(Relaxed),
+            log_bytes: usage.whole_log(),
             batch_bytes: usage.files.load(Relaxed),
             dlq_bytes: usage.dlq.load(Relaxed),
             limit_bytes: self.shared.limits.acknowledged(),

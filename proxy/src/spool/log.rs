@@ -86,6 +86,11 @@ impl Log {
         self.number
     }
 
+    /// Length of segments from the next one on.
+    pub fn resize(&mut self, segment_bytes: u64) {
+        self.segment_bytes = segment_bytes;
+    }
+
     /// Bytes that wait for a sync.
     pub fn unsynced(&self) -> usize {
         self.unsynced.len()
@@ -122,8 +127,10 @@ impl Log {
         self.created = stamp;
     }
 
-    /// Writes what has not been written, without a sync.
+    /// Writes what has not been written, without a sync; before it the reserved stamp, which must be above all stamps in
+    /// the frames.
     pub fn write(&mut self) -> io::Result<()> {
+        self.write_reserved()?;
         let Some(current) = &mut self.current else {
             return Err(io::Error::other("there is no segment to write to"));
         };
@@ -144,7 +151,6 @@ impl Log {
 
     /// Writes and syncs. After an error this segment is never written again and [`Log::repair`] must follow.
     pub fn sync(&mut self) -> io::Result<()> {
-        self.write_reserved()?;
         self.write()?;
         let Some(current) = &mut self.current else { return Ok(()) };
         if self.written == 0 && current.durable {
@@ -226,9 +232,8 @@ impl Log {
     fn new_segment(&mut self, need: u64) -> io::Result<()> {
         let previous_synced = self.synced as u32;
         let bytes = self.segment_bytes.max(PAGE as u64 + need);
-        // A number is used once, whether its segment could be made or not. One that is being made in the background
-        // has the next number; whoever comes second finds the name taken.
-        self.number += 1;
+        failpoint!("segment.create");
+        let (mut file, ahead) = self.next_file(bytes)?;
         let header = SegmentHeader {
             number: self.number,
             previous_synced,
@@ -236,13 +241,6 @@ impl Log {
             reserved: self.reserved,
         };
         let path = self.store.layout.segment(self.number);
-        failpoint!("segment.create");
-        let spare = self.spare.take().filter(|(number, _)| *number == self.number);
-        let ahead = spare.is_some();
-        let mut file = match spare {
-            Some((_, file)) => file,
-            None => self.store.disk.create(&path, bytes)?,
-        };
         // Made ahead, it has a durable name, and the header becomes durable with the first frames.
         let prepared = file.write_at(0, &header.page()).and_then(|()| {
             if ahead {
@@ -261,5 +259,21 @@ impl Log {
         self.segments.push_back(Segment { number: self.number, bytes });
         self.current = Some(Current { file, header, size: bytes, second: true, durable: !ahead });
         Ok(())
+    }
+
+    /// The file of the next segment, and whether it was made ahead of time. A number is used once, whether its segment
+    /// could be made or not. One that is just being made in the background has the next number: its name may be taken
+    /// already, and it is of no use any more.
+    fn next_file(&mut self, bytes: u64) -> io::Result<(Box<dyn DiskFile>, bool)> {
+        loop {
+            self.number += 1;
+            if let Some((_, file)) = self.spare.take().filter(|(number, _)| *number == self.number) {
+                return Ok((file, true));
+            }
+            match self.store.disk.create(&self.store.layout.segment(self.number), bytes) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                other => return Ok((other?, false)),
+            }
+        }
     }
 }

@@ -166,8 +166,10 @@ impl SpoolMetrics {
 /// Bytes that count against the limits.
 #[derive(Debug, Default)]
 pub struct Usage {
-    /// Segments.
+    /// Segments of this run.
     pub log: AtomicU64,
+    /// Segments that earlier runs left.
+    pub old_log: AtomicU64,
     /// Batch files outside the DLQ.
     pub files: AtomicU64,
     /// The DLQ.
@@ -181,7 +183,13 @@ pub struct Usage {
 impl Usage {
     /// What counts against `max_size_bytes`.
     pub fn spool(&self) -> u64 {
-        [&self.log, &self.files, &self.incoming, &self.others].iter().map(|part| part.load(Relaxed)).sum()
+        let parts = [&self.log, &self.old_log, &self.files, &self.incoming, &self.others];
+        parts.iter().map(|part| part.load(Relaxed)).sum()
+    }
+
+    /// All segments.
+    pub fn whole_log(&self) -> u64 {
+        self.log.load(Relaxed) + self.old_log.load(Relaxed)
     }
 
     /// Takes `bytes` out of a counter, never below 0.

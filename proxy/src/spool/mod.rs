@@ -42,6 +42,7 @@ mod stamps;
 mod store;
 #[cfg(test)]
 mod tests;
+mod thread;
 pub mod tool;
 mod unreadable;
 mod walk;
@@ -76,6 +77,13 @@ pub enum Refused {
 /// The name of a batch within this spool: 19 digits, strictly increasing, low 16 bits the spool's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Stamp(pub u64);
+
+impl Stamp {
+    /// Id of the spool that gave the name.
+    pub fn id(self) -> u16 {
+        self.0 as u16
+    }
+}
 
 /// Where a closed batch stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -31,6 +31,8 @@ pub struct Building {
     pub len: AtomicU64,
     /// Bytes handed to the filer and not yet in the file.
     pub under_way: AtomicU64,
+    /// Some bytes were given up at the end of the process; none may follow in their place.
+    pub given_up: AtomicBool,
 }
 
 /// Lines that are in the log and not yet in a member.
@@ -75,6 +77,7 @@ impl OpenBatch {
                 key: key.clone(),
                 len: AtomicU64::new(0),
                 under_way: AtomicU64::new(0),
+                given_up: AtomicBool::new(false),
             }),
             due: begun + chunk.stream.batching.timeout,
             stream: Arc::clone(&chunk.stream),

@@ -77,19 +77,21 @@ pub struct Damage {
 
 /// The frames of a segment.
 #[derive(Debug, Default)]
-pub struct Frames<'a> {
+pub struct Contents<'a> {
     /// Valid frames in order.
     pub frames: Vec<Frame<'a>>,
     /// Damaged places between them.
     pub damage: Vec<Damage>,
+    /// Where they end; what follows was never synced.
+    pub end: usize,
 }
 
 /// Reads a whole segment. `synced` is what the next segment's header says about this one, or 0.
 ///
 /// At the first broken frame the question is whether it was ever synced. Only frames written after a sync can say so.
 /// When none does, what follows was never acknowledged and is ignored.
-pub fn read(bytes: &[u8], number: u32, synced: u32) -> Frames<'_> {
-    let mut found = Frames::default();
+pub fn read(bytes: &[u8], number: u32, synced: u32) -> Contents<'_> {
+    let mut found = Contents::default();
     let mut at = PAGE;
     while at < bytes.len() {
         if let Some(frame) = next(bytes, at, number) {
@@ -117,11 +119,13 @@ pub fn read(bytes: &[u8], number: u32, synced: u32) -> Frames<'_> {
             None if known => {
                 let end = bytes.len().min(synced as usize);
                 found.damage.push(Damage { at, len: end - at });
+                at = end;
                 break;
             }
             _ => break,
         }
     }
+    found.end = at;
     found
 }
 
@@ -173,7 +177,7 @@ mod tests {
         (bytes, starts)
     }
 
-    fn payloads(found: &Frames<'_>) -> Vec<String> {
+    fn payloads(found: &Contents<'_>) -> Vec<String> {
         found.frames.iter().map(|f| String::from_utf8_lossy(f.payload).into_owned()).collect()
     }
 

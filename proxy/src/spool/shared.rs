@@ -1,7 +1,6 @@
 //! What the spool's threads and handles have in common.
 
 use std::{
-    collections::HashSet,
     fmt, io,
     sync::{
         Arc,
@@ -19,11 +18,11 @@ use super::{
     LevelNow, Refused, Stamp,
     backlog::{Backlog, Origin},
     filer::TailBytes,
-    files::{Layout, Name},
+    files::Name,
     limits::{Flag, Limits, Throttle},
     metrics::{SpoolMetrics, Usage},
-    recovery::Recovered,
-    store::{Store, missing_is_fine},
+    recovery::{self, Recovered},
+    store::Store,
     worker::Op,
     writer::Message,
 };
@@ -51,10 +50,8 @@ pub struct Shared {
     pub max_payload: AtomicU64,
     /// Limits as they are now.
     pub limits: Limits,
-    /// Bound of the log.
-    pub log_limit: u64,
-    /// Batches made by this process while recovery looks for those of others.
-    pub born: Mutex<Option<HashSet<Stamp>>>,
+    /// Batches of this process have the same id in their name and are above it.
+    pub floor: Stamp,
     /// Set when what earlier runs left has been read, as far as it can be.
     pub recovered: Flag,
     /// Batches and folders of earlier runs that cannot be read.
@@ -82,7 +79,6 @@ pub struct Shared {
     pub(super) level_now: LevelNow,
     pub(super) unwritable: Mutex<Option<Refused>>,
     pub(super) is_unwritable: AtomicBool,
-    pub(super) old_log: AtomicU64,
     pub(super) writer: Sender<Message>,
     pub(super) worker: Sender<Op>,
     pub(super) _reserved: Reservation,
@@ -159,11 +155,6 @@ impl Shared {
         self.metrics().unreadable.set(self.unreadable() as i64);
     }
 
-    /// Bytes of segments of earlier runs.
-    pub fn old_log_bytes(&self) -> u64 {
-        self.old_log.load(Relaxed)
-    }
-
     /// Sends to the writer; after its end nobody listens, and nothing needs to be said.
     pub fn tell_writer(&self, message: Message) {
         drop(self.writer.send(message));
@@ -237,20 +228,13 @@ impl Shared {
         for number in gone {
             let path = store.layout.segment(*number);
             failpoint!("recovery.drop");
-            let removed = missing_is_fine(store.disk.remove(&path))
-                .and_then(|()| store.disk.sync_dir(&store.layout.log()));
-            if let Err(error) = removed {
+            if let Err(error) = recovery::remove_segment(store, *number) {
                 tracing::warn!(path = %path.display(), %error, "a log segment cannot be removed; it is read again at the next start");
-                return;
+                break;
             }
         }
-        let listed = if kept.is_empty() {
-            Vec::new()
-        } else {
-            store.disk.list(&store.layout.log()).unwrap_or_default()
-        };
-        let is_kept = |name: &str| Layout::segment_number(name).is_some_and(|number| kept.contains(&number));
-        let bytes = listed.iter().filter(|file| is_kept(&file.name)).map(|file| file.len).sum();
-        self.old_log.store(bytes, Relaxed);
+        let left: Vec<u32> = gone.iter().chain(kept).copied().collect();
+        store.usage.old_log.store(recovery::segment_bytes(store, &left), Relaxed);
+        self.room.notify_waiters();
     }
 }

@@ -3,8 +3,9 @@
 use super::Stamp;
 
 const ID: u64 = 0xffff;
-/// How far ahead of the newest stamp the reserved one is set.
-const AHEAD_NS: u64 = 5_000_000_000;
+/// How far ahead of the newest stamp the reserved one is set: more than what can wait for a sync, and little, since every
+/// start begins above what the one before reserved.
+const AHEAD_NS: u64 = 2_000_000_000;
 
 /// Hands out stamps of one spool.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +20,11 @@ impl Stamps {
     pub fn new(id: u16, newest: u64, now_ns: u64) -> Self {
         let last = newest.max(now_ns) & !ID;
         Self { last, reserved: last + AHEAD_NS, id }
+    }
+
+    /// Stamps with this id that were handed out before are not above it, those after it are.
+    pub fn floor(&self) -> Stamp {
+        Stamp(self.last | u64::from(self.id))
     }
 
     /// The next one.

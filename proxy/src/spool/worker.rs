@@ -4,6 +4,7 @@
 //! moved is reported and costs nothing until the next start.
 
 use std::{
+    collections::HashMap,
     io::{self, ErrorKind},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant, SystemTime},
@@ -15,11 +16,11 @@ use tokio::sync::oneshot;
 use super::{
     Failure, Reason, Shared, Stamp, State,
     backlog::{Origin, Record},
-    files::Tree,
+    files::{Name, Tree},
     frame::Cut,
     member::Compressor,
     meta::{self, Meta},
-    split,
+    split, thread,
     walk::{Piece, pieces},
     writer::Message,
 };
@@ -64,6 +65,10 @@ pub struct Worker {
     next_tick: Instant,
     next_cleanup: Instant,
     freed_at: Option<Instant>,
+    /// Batches that are being cut: the names of the halves stand in the log and stay the same in every attempt.
+    cuts: HashMap<Stamp, Cut>,
+    /// Batches whose place others took and whose file could not be removed yet.
+    replaced: Vec<Record>,
 }
 
 impl Worker {
@@ -77,6 +82,8 @@ impl Worker {
             next_tick: now,
             next_cleanup: now + TICK,
             freed_at: None,
+            cuts: HashMap::new(),
+            replaced: Vec::new(),
         }
     }
 
@@ -85,8 +92,12 @@ impl Worker {
         loop {
             match self.ops.recv_deadline(self.next_tick) {
                 Ok(Op::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Ok(op) => self.perform(op),
-                Err(RecvTimeoutError::Timeout) => self.tick(),
+                // A defect that one batch brings out is that batch's; who asked gets no answer and tries again later.
+                Ok(op) => drop(thread::survives(|| self.perform(op))),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if self.next_tick <= Instant::now() {
+                self.tick();
             }
         }
     }
@@ -128,9 +139,12 @@ impl Worker {
     }
 
     /// The batch leaves the spool.
-    fn finish(&self, stamp: Stamp, to: Place) -> io::Result<Record> {
+    fn finish(&mut self, stamp: Stamp, to: Place) -> io::Result<Record> {
         let record = self.record(stamp)?;
         self.shared.backlog.remove(stamp, Some(to));
+        if let Some(cut) = self.cuts.remove(&stamp) {
+            self.remove_halves(&record, cut);
+        }
         if let Err(error) = self.shared.store.remove(record.tree, &record.name(), record.has_meta) {
             self.shared.metrics().file_failures.inc();
             tracing::warn!(batch = %record.entry.file_name(), %error, "the file of a finished batch cannot be removed; it is removed or sent again under the same name at the next start");
@@ -235,7 +249,7 @@ impl Worker {
                 raw += u64::from(info.raw_len);
             }
         }
-        let Cut { halves: [new, _], .. } = self.name_halves(stamp, 0)?;
+        let Cut { halves: [new, _], .. } = self.name_halves(&record, 0)?;
         let mut after = record.clone();
         after.entry.stamp = new;
         after.entry.lines = lines;
@@ -248,7 +262,7 @@ impl Worker {
         }
         let lost = record.entry.lines.saturating_sub(lines);
         self.shared.backlog.update(stamp, |record| record.entry.lines = record.entry.lines.min(lines));
-        self.replace_original(&record, vec![after])?;
+        self.replace_original(&record, vec![after]);
         self.shared.metrics().quarantined_lines.inc_by(lost);
         tracing::error!(batch = %record.entry.file_name(), lines = lost, why, "members of a batch are damaged and were set aside in quarantine; the rest is sent");
         Ok(())
@@ -261,7 +275,7 @@ impl Worker {
     }
 
     /// Somebody removed the file.
-    fn write_off(&self, record: &Record) -> io::Result<()> {
+    fn write_off(&mut self, record: &Record) -> io::Result<()> {
         let lines = record.entry.lines;
         self.finish(record.entry.stamp, Place::Quarantined)?;
         self.shared.metrics().quarantined_lines.inc_by(lines);
@@ -274,7 +288,7 @@ impl Worker {
         let store = self.shared.store.clone();
         let bytes = store.read(record.tree, &record.name())?;
         let Some(lines) = split::middle(&bytes)? else { return Ok(None) };
-        let cut = self.name_halves(stamp, lines)?;
+        let cut = self.name_halves(&record, lines)?;
         let level = self.shared.level(None);
         let halves = split::halves(&bytes, lines, record.entry.class, level, &mut self.compressor)?;
         let records: Vec<Record> = halves
@@ -299,30 +313,64 @@ impl Worker {
         }
         store.sync_folders(std::iter::once(&record.entry.key))?;
         failpoint!("split.synced");
-        self.replace_original(&record, records)?;
+        self.replace_original(&record, records);
         Ok(Some(cut.halves))
     }
 
     /// What took a batch's place is durable: the batch goes, for good before anybody can forget the intent.
-    fn replace_original(&self, record: &Record, by: Vec<Record>) -> io::Result<()> {
-        let store = &self.shared.store;
+    fn replace_original(&mut self, record: &Record, by: Vec<Record>) {
         self.shared.backlog.remove(record.entry.stamp, None);
         for after in by {
             self.shared.backlog.insert(after, Origin::Half);
         }
+        self.cuts.remove(&record.entry.stamp);
+        if let Err(error) = self.remove_replaced(record) {
+            self.shared.metrics().file_failures.inc();
+            tracing::warn!(batch = %record.entry.file_name(), %error, "the file of a batch that was cut cannot be removed; trying again");
+            self.replaced.push(record.clone());
+        }
+    }
+
+    fn remove_replaced(&self, record: &Record) -> io::Result<()> {
+        let store = &self.shared.store;
         store.remove(record.tree, &record.name(), record.has_meta)?;
         store.sync_folders(std::iter::once(&record.entry.key))?;
         self.shared.tell_writer(Message::Done(record.entry.stamp, record.entry.key.clone()));
         Ok(())
     }
 
+    /// What an attempt to cut left behind.
+    fn remove_halves(&self, original: &Record, cut: Cut) {
+        let store = &self.shared.store;
+        for stamp in cut.halves {
+            let name = Name { stamp, ..original.name() };
+            for tree in [Tree::Batches, Tree::Dlq] {
+                if let Err(error) = store.remove(tree, &name, true) {
+                    self.shared.metrics().file_failures.inc();
+                    tracing::warn!(batch = %name.data(), %error, "a half of a batch cannot be removed; it would be sent again at the next start");
+                }
+            }
+        }
+    }
+
     /// Waits until the intent is synced, however long the log cannot be written.
-    fn name_halves(&mut self, stamp: Stamp, lines: u64) -> io::Result<Cut> {
+    fn name_halves(&mut self, record: &Record, lines: u64) -> io::Result<Cut> {
+        let stamp = record.entry.stamp;
+        if let Some(cut) = self.cuts.get(&stamp).copied() {
+            self.remove_halves(record, cut);
+            if cut.lines == lines {
+                return Ok(cut);
+            }
+        }
         let (answer, named) = bounded(1);
         self.shared.tell_writer(Message::Split(stamp, lines, answer));
         loop {
             match named.recv_timeout(Duration::from_millis(100)) {
-                Ok(cut) => return Ok(cut),
+                Ok(cut) => {
+                    self.cuts.insert(stamp, cut);
+                    // Space may have been made of this very batch.
+                    return self.record(stamp).map(|_| cut);
+                }
                 Err(RecvTimeoutError::Timeout) if !self.shared.abandoned.is_set() => {}
                 Err(_) => return Err(io::Error::other("the spool is closing")),
             }
@@ -333,9 +381,13 @@ impl Worker {
         }
     }
 
-    fn make_room(&self) {
+    fn make_room(&mut self) {
         let limit = self.shared.limits.unacknowledged();
         let goal = limit - (limit / 64).min(4 << 20);
+        // Where something else fills the spool, moving all of it would be in vain.
+        if self.shared.usage().spool().saturating_sub(goal) > self.shared.backlog.evictable_bytes() {
+            return;
+        }
         let mut moved = 0_u64;
         while self.shared.usage().spool() >= goal
             && let Some(stamp) = self.shared.backlog.next_to_bury()
@@ -345,7 +397,8 @@ impl Worker {
                 status: None,
                 message: "the spool was full; moved to make room for newer data".to_owned(),
             };
-            if self.bury(stamp, failure).is_err() {
+            let before = self.shared.usage().files.load(Relaxed);
+            if self.bury(stamp, failure).is_err() || self.shared.usage().files.load(Relaxed) >= before {
                 break;
             }
             moved += 1;
@@ -359,7 +412,7 @@ impl Worker {
         }
     }
 
-    fn shrink_dlq(&self) {
+    fn shrink_dlq(&mut self) {
         while self.shared.usage().dlq.load(Relaxed) > self.shared.limits.dlq() && self.evict("limit") {}
     }
 
@@ -375,7 +428,7 @@ impl Worker {
         while self.evict("volume_full") && self.shared.usage().dlq.load(Relaxed) > goal {}
     }
 
-    fn evict(&self, cause: &'static str) -> bool {
+    fn evict(&mut self, cause: &'static str) -> bool {
         let Some(stamp) = self.shared.backlog.next_to_evict() else { return false };
         let Ok(record) = self.finish(stamp, Place::Evicted) else { return false };
         let entry = &record.entry;
@@ -392,7 +445,10 @@ impl Worker {
         let now = Instant::now();
         self.next_tick = now + TICK;
         self.shared.measure_volume();
+        self.shared.metrics().log_bytes.set(self.shared.usage().whole_log() as i64);
         self.shared.backlog.observe_age();
+        let replaced = std::mem::take(&mut self.replaced);
+        self.replaced = replaced.into_iter().filter(|record| self.remove_replaced(record).is_err()).collect();
         if now >= self.next_cleanup {
             let settings = self.shared.settings.load();
             self.next_cleanup = now + settings.cleanup_interval;

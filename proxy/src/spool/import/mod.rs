@@ -17,7 +17,7 @@ mod tests;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    thread::{Builder, JoinHandle},
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -25,7 +25,7 @@ use adopter::Adopter;
 use journal::Folder;
 pub use metrics::ImportMetrics;
 
-use super::{SpoolError, shared::Shared};
+use super::{SpoolError, shared::Shared, thread};
 
 /// How often a thread looks whether it is to end while it waits for recovery.
 const STEP: Duration = Duration::from_millis(200);
@@ -43,15 +43,16 @@ pub fn start(
     metrics: ImportMetrics,
 ) -> Result<JoinHandle<()>, SpoolError> {
     let shared = Arc::clone(shared);
-    let run = move || {
+    thread::start("spool-import", move || {
         while !shared.recovered.is_set() {
             if shared.abandoned.wait(STEP) {
                 return;
             }
         }
-        run(&shared, &directory, metrics);
-    };
-    Builder::new().name("spool-import".to_owned()).spawn(run).map_err(SpoolError::Thread)
+        if thread::survives(|| run(&shared, &directory, metrics)).is_none() {
+            tracing::error!(directory = %directory.display(), "the adoption of an old spool failed; its files stay, and the next start tries again");
+        }
+    })
 }
 
 fn run(shared: &Shared, directory: &Path, metrics: ImportMetrics) {

@@ -5,7 +5,7 @@ use std::{collections::HashSet, fs, io};
 use super::{
     super::{
         disk::{Disk, RealDisk},
-        files::{Layout, Name, Tree},
+        files::{Name, Tree},
         store::missing_is_fine,
     },
     adopter::Adopter,
@@ -94,9 +94,14 @@ impl Adopter<'_> {
     }
 
     fn is_somewhere(&self, name: &Name) -> io::Result<bool> {
-        let holds = |layout: &Layout| {
-            [Tree::Batches, Tree::Dlq].into_iter().any(|tree| layout.data(tree, name).exists())
-        };
-        Ok(self.layouts()?.iter().any(holds))
+        for layout in self.layouts()? {
+            for tree in [Tree::Batches, Tree::Dlq] {
+                // What cannot be looked at may be there.
+                if layout.data(tree, name).try_exists()? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 }

@@ -15,15 +15,19 @@ use super::{
     Shared, Stamp,
     backlog::Record,
     files::{Layout, Name, Tree},
-    frame::{Cut, Kind, Opening, Totals},
+    frame::{self, Cut, Header, Kind, Opening, Totals},
     member::Compressor,
     meta::Meta,
+    metrics::Usage,
     segment::{self, SegmentHeader},
     split,
-    store::Store,
+    store::{Store, missing_is_fine},
+    thread,
     unreadable::Unreadable,
 };
 
+/// Less than this at the end of a segment stays.
+const WORTH_CUTTING: usize = 16 << 10;
 /// Between two attempts at what cannot be read.
 const AGAIN: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(30) };
 
@@ -59,6 +63,8 @@ struct Logged {
     totals: Option<Totals>,
     cut: Option<Cut>,
     done: bool,
+    /// It was whole in its file; frames before that do not count.
+    settled: bool,
     /// The segment of its first frame.
     segment: u32,
 }
@@ -77,6 +83,8 @@ struct Found {
 pub struct Recovery<'a> {
     shared: &'a Shared,
     store: &'a Store,
+    /// Whether the running process makes batches in this folder.
+    own: bool,
     segments: Vec<u32>,
     logged: HashMap<Stamp, Logged>,
     found: HashMap<Stamp, Found>,
@@ -96,6 +104,43 @@ pub fn segments(store: &Store) -> io::Result<Vec<u32>> {
     Ok(numbers)
 }
 
+/// Bytes of those segments.
+pub fn segment_bytes(store: &Store, numbers: &[u32]) -> u64 {
+    if numbers.is_empty() {
+        return 0;
+    }
+    let ours = |name: &str| Layout::segment_number(name).is_some_and(|number| numbers.contains(&number));
+    let listed = store.disk.list(&store.layout.log()).unwrap_or_default();
+    listed.iter().filter(|file| ours(&file.name)).map(|file| file.len).sum()
+}
+
+/// Reads segments only to cut them where their frames end. Runs that die before they have read the log leave one
+/// preallocated segment each; without this they would fill the spool.
+pub fn trim(store: &Store, numbers: &[u32]) {
+    let read = each_segment(store, numbers, |number, len, found| cut_off(store, number, len, found.end));
+    if let Err(error) = read {
+        tracing::warn!(%error, "the log of earlier runs takes more room than it needs");
+    }
+}
+
+/// What was set aside in a segment and never written is given back.
+fn cut_off(store: &Store, number: u32, len: usize, end: usize) {
+    if len.saturating_sub(end) < WORTH_CUTTING
+        || store.disk.truncate(&store.layout.segment(number), end as u64).is_err()
+    {
+        return;
+    }
+    Usage::take(&store.usage.old_log, (len - end) as u64);
+}
+
+/// Removes a segment for good, with what a crash in [`note_settled`] left beside it.
+pub fn remove_segment(store: &Store, number: u32) -> io::Result<()> {
+    let path = store.layout.segment(number);
+    missing_is_fine(store.disk.remove(&path.with_added_extension("tmp")))?;
+    missing_is_fine(store.disk.remove(&path))?;
+    store.disk.sync_dir(&store.layout.log())
+}
+
 /// Header of a segment.
 pub fn header(store: &Store, number: u32) -> Option<SegmentHeader> {
     let mut page = vec![0; segment::PAGE];
@@ -109,6 +154,7 @@ impl<'a> Recovery<'a> {
         Self {
             shared,
             store,
+            own: store.layout.root() == shared.store.layout.root(),
             segments,
             logged: HashMap::new(),
             found: HashMap::new(),
@@ -156,7 +202,8 @@ impl<'a> Recovery<'a> {
     }
 
     fn is_born(&self, stamp: Stamp) -> bool {
-        self.shared.born.lock().as_ref().is_some_and(|born| born.contains(&stamp))
+        let floor = self.shared.floor;
+        self.own && stamp > floor && stamp.id() == floor.id()
     }
 
     /// The same for a batch that was found in `folder`; of an unread folder nothing was known before.
@@ -217,21 +264,12 @@ impl<'a> Recovery<'a> {
         self.out.unreadable.stamps().filter_map(|stamp| Some(self.logged.get(&stamp)?.segment)).min()
     }
 
-    fn each_segment(&self, mut each: impl FnMut(u32, &segment::Frames<'_>)) -> io::Result<()> {
-        for (index, number) in self.segments.iter().enumerate() {
-            let next = self.segments.get(index + 1).and_then(|next| header(self.store, *next));
-            let synced = next.map_or(0, |next| next.previous_synced);
-            let path = self.store.layout.segment(*number);
-            let bytes = self.store.disk.read(&path).map_err(|error| naming(&path, &error))?;
-            each(*number, &segment::read(&bytes, *number, synced));
-        }
-        Ok(())
-    }
-
     fn read_log(&mut self) -> io::Result<()> {
         let mut logged: HashMap<Stamp, Logged> = HashMap::new();
         let mut damaged = None;
-        self.each_segment(|number, found| {
+        let store = self.store;
+        each_segment(store, &self.segments, |number, len, found| {
+            cut_off(store, number, len, found.end);
             if !found.damage.is_empty() {
                 damaged.get_or_insert(number);
             }
@@ -254,6 +292,7 @@ impl<'a> Recovery<'a> {
                     }
                     Kind::Close => batch.totals = Totals::decode(frame.payload),
                     Kind::Done => batch.done = true,
+                    Kind::Settled => *batch = Logged { segment: number, settled: true, ..Logged::default() },
                     Kind::Split => batch.cut = Cut::decode(frame.payload),
                 }
             }
@@ -333,6 +372,41 @@ impl<'a> Recovery<'a> {
     }
 }
 
+/// Segments stay for what cannot be read now. Their frames of batches that are whole in their files must not bring
+/// those back once they are delivered or moved: the last segment gets a frame about each.
+pub fn note_settled(store: &Store, kept: &[u32], records: &[Record]) {
+    let Some(last) = kept.last().copied() else { return };
+    let path = store.layout.segment(last);
+    let noted = store.disk.read(&path).and_then(|mut bytes| {
+        bytes.truncate(segment::read(&bytes, last, 0).end);
+        for record in records {
+            let header = Header::control(Kind::Settled, record.entry.stamp, 0, 0);
+            frame::encode(&header, last, 0, &[], &mut bytes);
+        }
+        store.disk.replace(&path, &bytes)?;
+        store.disk.sync_dir(&store.layout.log())
+    });
+    if let Err(error) = noted {
+        tracing::warn!(path = %path.display(), %error, "a log segment that is kept cannot be written; the next start may send batches again");
+    }
+}
+
+/// Reads segments: number, length and frames of each.
+fn each_segment(
+    store: &Store,
+    segments: &[u32],
+    mut each: impl FnMut(u32, usize, &segment::Contents<'_>),
+) -> io::Result<()> {
+    for (index, number) in segments.iter().enumerate() {
+        let next = segments.get(index + 1).and_then(|next| header(store, *next));
+        let synced = next.map_or(0, |next| next.previous_synced);
+        let path = store.layout.segment(*number);
+        let bytes = store.disk.read(&path).map_err(|error| naming(&path, &error))?;
+        each(*number, bytes.len(), &segment::read(&bytes, *number, synced));
+    }
+    Ok(())
+}
+
 /// The same error with the path in it.
 fn naming(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
@@ -345,11 +419,20 @@ pub fn recover_own(shared: &Shared, mut old: Vec<u32>) {
     let mut left: Option<Unreadable> = None;
     loop {
         let worth_it = left.as_ref().is_none_or(|left| left.may_have_changed(&*store.disk));
-        let wait = match worth_it.then(|| Recovery::new(shared, store, old.clone()).only(left.as_ref()).run())
-        {
-            Some(Ok(recovered)) => {
+        let attempt =
+            || thread::survives(|| Recovery::new(shared, store, old.clone()).only(left.as_ref()).run());
+        let wait = match worth_it.then(attempt) {
+            // Everything stays as it is; new data is not concerned.
+            Some(None) => {
+                tracing::error!(folder = %store.layout.root().display(), "the recovery of what earlier runs left in the spool failed; it stays there, and the next start tries again");
+                shared.unreadable.fetch_add(1, Relaxed);
+                shared.show_unreadable();
+                break;
+            }
+            Some(Some(Ok(recovered))) => {
                 let (gone, kept) = recovered.divide(&old);
                 let unreadable = recovered.unreadable.clone();
+                note_settled(store, &kept, &recovered.records);
                 shared.publish_recovered(recovered);
                 shared.drop_old_segments(store, &gone, &kept);
                 old = kept;
@@ -357,13 +440,12 @@ pub fn recover_own(shared: &Shared, mut old: Vec<u32>) {
                 shared.show_unreadable();
                 shared.recovered.set();
                 if unreadable.is_empty() {
-                    *shared.born.lock() = None;
-                    return;
+                    break;
                 }
                 left = Some(unreadable);
                 AGAIN
             }
-            Some(Err(error)) => {
+            Some(Some(Err(error))) => {
                 store.metrics.file_failures.inc();
                 tracing::warn!(%error, "what earlier runs left in the spool cannot be read completely; trying again");
                 Duration::from_secs(5)
@@ -371,7 +453,8 @@ pub fn recover_own(shared: &Shared, mut old: Vec<u32>) {
             None => AGAIN,
         };
         if shared.abandoned.wait(wait) {
-            return;
+            break;
         }
     }
+    shared.recovered.set();
 }

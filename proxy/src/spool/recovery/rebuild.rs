@@ -7,7 +7,7 @@ use std::{
 
 use crc32fast::Hasher;
 
-use super::{Found, Logged, Recovery};
+use super::{Found, Logged, Recovery, each_segment};
 use crate::{
     batch::{MEMBER_MIN, StreamKey},
     spool::{
@@ -100,7 +100,7 @@ impl Recovery<'_> {
         let mut failures: HashMap<Stamp, io::Error> = HashMap::new();
         let mut tails = 0;
         let mut unattributed: HashMap<Stamp, Vec<u8>> = HashMap::new();
-        self.each_segment(|_, found| {
+        each_segment(self.store, &self.segments, |_, _, found| {
             for frame in &found.frames {
                 let stamp = frame.header.stamp;
                 if failures.contains_key(&stamp) || !matches!(frame.header.kind, Kind::Raw | Kind::Member) {
@@ -167,7 +167,10 @@ impl Recovery<'_> {
 
     /// Whether a batch without name and file is the victim of damage and not just delivered.
     fn lost_its_name(&self, stamp: Stamp) -> bool {
-        let known = self.logged.get(&stamp).is_some_and(|batch| !batch.done && batch.opening.is_none());
+        let known = self
+            .logged
+            .get(&stamp)
+            .is_some_and(|batch| !batch.done && !batch.settled && batch.opening.is_none());
         known
             && !self.out.unreadable.contains(stamp)
             && self.damage_from.is_some_and(|oldest| stamp.0 > oldest)

@@ -131,6 +131,9 @@ async fn child(dir: &Path) {
             }
         }
     }
+    // In the background, and perhaps later than all of the above.
+    let removed = |rig: &Rig| rig.spool.shared_for_tests().metrics().segments_removed.get();
+    rig.until("a segment goes", |rig| removed(rig) > 0).await;
     rig.close().await;
 }
 

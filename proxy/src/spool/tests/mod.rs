@@ -2,9 +2,11 @@
 
 mod crash;
 mod faults;
+mod halves;
 mod life;
 mod load;
 mod model;
 pub mod rig;
 mod setbacks;
 mod sim_disk;
+mod takeover;

@@ -1,6 +1,12 @@
 //! One file, one folder, one limit that is in the way, and everything else goes on.
 
-use std::{fs, io::ErrorKind, path::PathBuf};
+use std::{
+    fs,
+    io::ErrorKind,
+    path::Path,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use super::{
     faults::{noise, on, sim_settings},
@@ -9,12 +15,17 @@ use super::{
 };
 use crate::{
     batch::Class,
-    spool::{Failure, Reason, Refused},
+    config::Batching,
+    metrics::Metrics,
+    spool::{
+        Failure, Reason, Refused, disk::RealDisk, metrics::SpoolMetrics, recovery, segment::SegmentHeader,
+        store::Store,
+    },
 };
 
 const ACK: Class = Class::Acknowledged;
 
-fn failing(disk: &SimDisk, of: Call, part: &str, kind: ErrorKind) {
+pub fn failing(disk: &SimDisk, of: Call, part: &str, kind: ErrorKind) {
     let part = part.to_owned();
     disk.set_fault(move |call, path| (call == of && path.to_string_lossy().contains(&part)).then_some(kind));
 }
@@ -35,7 +46,7 @@ async fn three() -> SimDisk {
     disk.after_power_cut(&mut Chance(1), 100)
 }
 
-fn segments(disk: &SimDisk) -> usize {
+pub fn segments(disk: &SimDisk) -> usize {
     disk.paths().iter().filter(|path| path.to_string_lossy().ends_with(".seg")).count()
 }
 
@@ -87,63 +98,12 @@ async fn a_folder_that_cannot_be_listed_holds_up_its_own_batches_only() {
 }
 
 #[tokio::test]
-async fn halves_wait_for_their_original() {
-    let disk = SimDisk::default();
-    let rig = on(&disk, parts(sim_settings())).await;
-    rig.commit(raw(&stream("a", ACK, batching()), "one\ntwo\nthree\nfour\n")).await;
-    rig.close().await;
-    let original = rig.all()[0].clone();
-    // The halves are written, the original cannot be removed.
-    failing(&disk, Call::Remove, "/acme--a--", ErrorKind::Other);
-    assert!(rig.handle.split(original.stamp).await.is_err());
-    disk.power_off();
-    drop(rig);
-    let disk = disk.after_power_cut(&mut Chance(1), 100);
-    let stem = original.file_name();
-    failing(&disk, Call::Open, &stem, ErrorKind::Other);
-    let rig = on(&disk, parts(sim_settings())).await;
-    assert!(rig.all().is_empty(), "{:?}", rig.all());
-    disk.heal();
-    rig.until("it is read after all", |rig| rig.handle.usage().unreadable == 0).await;
-    assert_eq!(rig.texts(), "one\ntwo\nthree\nfour\n");
-    assert_eq!(rig.all().len(), 2);
-    rig.balanced();
-}
-
-#[tokio::test]
-async fn another_instances_unreadable_file_stays_there_and_the_rest_is_taken_over_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let first = Rig::open(settings(dir.path())).await;
-    for (name, text) in [("a", "one\n"), ("b", "two\n")] {
-        first.commit(member(&stream(name, ACK, batching()), text)).await;
-    }
-    let second = Rig::open(settings(dir.path())).await;
-    drop(first);
-    let of_b = |path: &PathBuf| path.to_string_lossy().contains("/acme--b--");
-    let file = files(&folder(dir.path())).into_iter().find(of_b).unwrap();
-    let look = || crate::spool::adopt::look(second.spool.shared_for_tests(), dir.path());
-    // A link to itself: root cannot read it either.
-    let away = dir.path().join("away");
-    fs::rename(&file, &away).unwrap();
-    std::os::unix::fs::symlink(&file, &file).unwrap();
-    look();
-    assert_eq!((second.texts().as_str(), second.handle.usage().unreadable), ("one\n", 1));
-    second.handle.delivered(second.all()[0].stamp).await.unwrap();
-    look();
-    assert!(second.all().is_empty(), "taken over once");
-    fs::rename(&away, &file).unwrap();
-    look();
-    assert_eq!((second.texts().as_str(), second.handle.usage().unreadable), ("two\n", 0));
-    second.balanced();
-}
-
-#[tokio::test]
 async fn a_log_that_is_too_long_by_its_header_only_is_not_shortened_again_and_again() {
     let disk = SimDisk::default();
     failing(&disk, Call::Create, "/log", ErrorKind::StorageFull);
     let mut limits = sim_settings();
     limits.max_size_bytes = 4 << 20;
-    limits.sync_interval = std::time::Duration::from_millis(500);
+    limits.sync_interval = Duration::from_millis(500);
     let rig = on(&disk, parts(limits)).await;
     rig.until("it is known at once", |rig| !rig.handle.has_room(ACK)).await;
     disk.heal();
@@ -154,7 +114,7 @@ async fn a_log_that_is_too_long_by_its_header_only_is_not_shortened_again_and_ag
     rig.until("the next segment is made ahead", |_| segments(&disk) == 2).await;
     rig.submit(member(&slow, &noise(2, 900_000)));
     rig.until("the log is short", |rig| rig.handle.usage().log_bytes < 1 << 20 || segments(&disk) == 1).await;
-    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
     let checkpoints = rig.spool.shared_for_tests().metrics().checkpoints.get();
     assert!(checkpoints <= 5, "{checkpoints} checkpoints");
 }
@@ -214,4 +174,83 @@ async fn a_batch_file_that_cannot_be_written_and_a_full_spool_are_shown() {
     assert_eq!(refused, Refused::Full);
     assert!(full(&rig).acknowledged && full(&rig).unacknowledged);
     assert!(!rig.spool.shared_for_tests().told_refused.allow(), "it was said in the log");
+}
+
+#[tokio::test]
+async fn bytes_given_up_at_the_end_are_not_overtaken() {
+    let disk = SimDisk::default();
+    let rig = on(&disk, parts(sim_settings())).await;
+    let web = stream("web", ACK, batching());
+    failing(&disk, Call::Write, "/batches/", ErrorKind::StorageFull);
+    rig.commit(member(&web, "one\n")).await;
+    rig.until("it was tried", |rig| rig.handle.usage().files_unwritable.is_some()).await;
+    rig.commit(member(&web, "two\n")).await;
+    rig.spool.close(Duration::from_millis(50)).await;
+    // Within the second between two attempts: the first member is given up, and the second could be written.
+    disk.heal();
+    drop(rig);
+    let rig = on(&disk, parts(sim_settings())).await;
+    assert_eq!(rig.texts(), "one\ntwo\n");
+    assert_eq!(rig.balanced().quarantined, 0);
+}
+
+/// Runs that were killed before they had read the log: `count` segments of 2 MiB with a header and nothing else.
+fn killed_runs(directory: &Path, count: u32) {
+    let log = folder(directory).join("log");
+    fs::create_dir_all(&log).unwrap();
+    for number in 1..=count {
+        let header = SegmentHeader { number, previous_synced: 0, created: 1, reserved: 2 };
+        let path = log.join(format!("{number:010}.seg"));
+        fs::write(&path, header.page()).unwrap();
+        fs::File::options().write(true).open(path).unwrap().set_len(2 << 20).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn room_that_recovery_makes_is_seen_although_nothing_arrives() {
+    let dir = tempfile::tempdir().unwrap();
+    killed_runs(dir.path(), 40);
+    let mut limits = settings(dir.path());
+    limits.max_size_bytes = 64 << 20;
+    let rig = Rig::open(limits).await;
+    rig.until("there is room", |rig| rig.handle.has_room(ACK)).await;
+    rig.until("only the own segment counts", |rig| rig.handle.usage().log_bytes <= 4 << 20).await;
+}
+
+#[test]
+fn segments_of_killed_runs_give_back_what_they_never_wrote() {
+    let dir = tempfile::tempdir().unwrap();
+    killed_runs(dir.path(), 20);
+    let layout = crate::spool::files::Layout::new(folder(dir.path()));
+    let metrics = Arc::new(SpoolMetrics::new(&Metrics::default()));
+    let store = Store::new(Arc::new(RealDisk), layout, metrics, Arc::default());
+    let numbers = recovery::segments(&store).unwrap();
+    let before = recovery::segment_bytes(&store, &numbers);
+    store.usage.old_log.store(before, Relaxed);
+    recovery::trim(&store, &numbers);
+    assert_eq!((before, recovery::segment_bytes(&store, &numbers)), (40 << 20, 20 * 4096));
+    assert_eq!(store.usage.old_log.load(Relaxed), 20 * 4096);
+    assert_eq!(recovery::header(&store, 20).unwrap().reserved, 2, "headers stay");
+}
+
+#[tokio::test]
+async fn nothing_is_moved_where_that_makes_no_room() {
+    let disk = SimDisk::default();
+    let mut limits = sim_settings();
+    limits.max_size_bytes = 4 << 20;
+    let rig = on(&disk, parts(limits)).await;
+    let single = Batching { max_lines: 1, ..batching() };
+    let udp = stream("flood", Class::Unacknowledged, single);
+    for seed in 0..3 {
+        rig.submit(member(&udp, &noise(seed, 1000)));
+    }
+    rig.until("three batches", |rig| rig.all().len() == 3).await;
+    rig.spool.shared_for_tests().usage().others.store(50 << 20, Relaxed);
+    let handle = rig.handle.clone();
+    let late = member(&udp, "late\n");
+    rig.ledger.accept(1);
+    let refused = tokio::task::spawn_blocking(move || handle.submit_blocking(late)).await.unwrap();
+    rig.ledger.unaccept(1);
+    assert_eq!(refused, Err(Refused::Full));
+    assert_eq!((rig.balanced().dlq, rig.balanced().queued), (0, 3));
 }

@@ -190,6 +190,7 @@ impl Instance {
     fn note(&mut self, segment: u32, at: usize, frame: &super::super::frame::Frame<'_>) {
         let batch = self.logged.entry(frame.header.stamp).or_default();
         match frame.header.kind {
+            Kind::Settled => drop(self.logged.remove(&frame.header.stamp)),
             Kind::Open => batch.opening = Opening::decode(frame.payload),
             Kind::Raw | Kind::Member => {
                 let header = frame.header;

@@ -165,7 +165,7 @@ impl Writer {
     /// Files or the background cannot keep up: nothing is taken for a moment, and the memory budget slows the inputs.
     fn is_behind(&self) -> bool {
         let tails = self.shared.tails.get() > 2 * self.shared.tail_budget;
-        let log = self.checkpointer.busy() && self.log.bytes() > 2 * self.shared.log_limit;
+        let log = self.checkpointer.busy() && self.log.bytes() > 2 * self.shared.limits.log().0;
         (tails || log) && !self.shared.abandoned.is_set()
     }
 
@@ -176,6 +176,8 @@ impl Writer {
                 for (stamp, needed_from) in batches {
                     match needed_from {
                         Some(segment) => self.live.move_to(stamp, segment),
+                        // One that is being cut needs the log for its intent.
+                        None if self.splitting.contains(&stamp) => {}
                         None => drop(self.live.remove(stamp)),
                     }
                 }
@@ -348,9 +350,6 @@ impl Writer {
             self.log.reserve(reserved);
         }
         self.log.newest_stamp(stamp.0);
-        if let Some(born) = self.shared.born.lock().as_mut() {
-            born.insert(stamp);
-        }
         stamp
     }
 

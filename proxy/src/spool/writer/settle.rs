@@ -98,8 +98,9 @@ impl Writer {
         let bytes = self.log.bytes();
         // Here and not only at a sync: when the spool is full nothing is written, and removed segments must still
         // make room.
-        self.shared.usage().log.store(bytes + self.shared.old_log_bytes(), Relaxed);
-        self.shared.metrics().log_bytes.set((bytes + self.shared.old_log_bytes()) as i64);
+        self.shared.usage().log.store(bytes, Relaxed);
+        let (log_limit, segment_bytes) = self.shared.limits.log();
+        self.log.resize(segment_bytes);
         if self.checkpointer.busy() || self.log.broken() {
             return;
         }
@@ -107,7 +108,7 @@ impl Writer {
         let older = segments.len().saturating_sub(1);
         let unneeded: Vec<u32> =
             segments.iter().take(older).map(|s| s.number).take_while(|n| !self.live.needs(*n)).collect();
-        let too_long = bytes > self.shared.log_limit && older > 0;
+        let too_long = bytes > log_limit && older > 0;
         if too_long && !unneeded.is_empty() && !self.log.header_is_durable() {
             // Nothing but the header keeps them.
             self.settle_now();

@@ -1,0 +1,128 @@
+//! What another instance left is taken over whole, once, and stays so where part of it cannot be read.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::rig::*;
+use crate::{batch::Class, spool::adopt};
+
+const ACK: Class = Class::Acknowledged;
+
+/// The file of dataset `b` in a folder.
+fn file_of_b(folder: &Path) -> PathBuf {
+    let of_b = |path: &PathBuf| path.to_string_lossy().contains("/acme--b--");
+    files(folder).into_iter().find(of_b).unwrap()
+}
+
+/// A link to itself: root cannot read it either. Returns where the real one went.
+fn hide(file: &Path, directory: &Path) -> PathBuf {
+    let away = directory.join("away");
+    fs::rename(file, &away).unwrap();
+    std::os::unix::fs::symlink(file, file).unwrap();
+    away
+}
+
+async fn two_batches(directory: &Path) -> Rig {
+    let rig = Rig::open(settings(directory)).await;
+    for (name, text) in [("a", "one\n"), ("b", "two\n")] {
+        rig.commit(member(&stream(name, ACK, batching()), text)).await;
+    }
+    rig
+}
+
+#[tokio::test]
+async fn another_instances_unreadable_file_stays_there_and_the_rest_is_taken_over_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = two_batches(dir.path()).await;
+    let second = Rig::open(settings(dir.path())).await;
+    drop(first);
+    let file = file_of_b(&folder(dir.path()));
+    let look = || adopt::look(second.spool.shared_for_tests(), dir.path());
+    let away = hide(&file, dir.path());
+    look();
+    assert_eq!((second.texts().as_str(), second.handle.usage().unreadable), ("one\n", 1));
+    second.handle.delivered(second.all()[0].stamp).await.unwrap();
+    look();
+    assert!(second.all().is_empty(), "taken over once");
+    fs::rename(&away, &file).unwrap();
+    look();
+    assert_eq!((second.texts().as_str(), second.handle.usage().unreadable), ("two\n", 0));
+    second.balanced();
+}
+
+#[tokio::test]
+async fn a_batch_that_came_back_to_its_first_folder_outlives_the_log_kept_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = two_batches(dir.path()).await;
+    let second = Rig::open(settings(dir.path())).await;
+    drop(first);
+    let file = file_of_b(&folder(dir.path()));
+    let away = hide(&file, dir.path());
+    adopt::look(second.spool.shared_for_tests(), dir.path());
+    assert_eq!(second.texts(), "one\n");
+    // The folder is taken again, with its kept log, and gets the batch back.
+    fs::File::options()
+        .write(true)
+        .open(dir.path().join(".instance-0/LOCK"))
+        .unwrap()
+        .set_modified(std::time::SystemTime::now() + std::time::Duration::from_mins(1))
+        .unwrap();
+    let third = Rig::open(settings(dir.path())).await;
+    drop(second);
+    adopt::look(third.spool.shared_for_tests(), dir.path());
+    assert_eq!(third.texts(), "one\n");
+    drop(third);
+    let fourth = Rig::open(settings(dir.path())).await;
+    assert_eq!(fourth.texts(), "one\n", "the log that was kept says nothing of it any more");
+    fs::rename(&away, &file).unwrap();
+    drop(fourth);
+    let fifth = Rig::open(settings(dir.path())).await;
+    fifth.until("the other one is read", |rig| rig.handle.usage().unreadable == 0).await;
+    assert_eq!(fifth.texts(), "one\ntwo\n");
+    fifth.balanced();
+}
+
+#[tokio::test]
+async fn a_kept_log_does_not_bring_back_what_was_delivered() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(two_batches(dir.path()).await);
+    let file = file_of_b(&folder(dir.path()));
+    let away = hide(&file, dir.path());
+    let rig = Rig::open(settings(dir.path())).await;
+    assert_eq!(rig.texts(), "one\n");
+    rig.handle.delivered(rig.all()[0].stamp).await.unwrap();
+    drop(rig);
+    // As after a rotation of the log: the frame about the delivery is gone, the older segments were kept.
+    let log = folder(dir.path()).join("log");
+    let newest = files(&log).into_iter().max().unwrap();
+    fs::remove_file(newest).unwrap();
+    let rig = Rig::open(settings(dir.path())).await;
+    assert_eq!(rig.texts(), "");
+    fs::rename(&away, &file).unwrap();
+    drop(rig);
+    let rig = Rig::open(settings(dir.path())).await;
+    assert_eq!(rig.texts(), "two\n");
+}
+
+#[tokio::test]
+async fn a_batch_that_is_here_already_is_not_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = two_batches(dir.path()).await;
+    let second = Rig::open(settings(dir.path())).await;
+    drop(first);
+    adopt::look(second.spool.shared_for_tests(), dir.path());
+    assert_eq!(second.texts(), "one\ntwo\n");
+    // A copy of the file in the folder it came from, as a takeover that was broken off by a crash used to leave it.
+    let ours = file_of_b(&dir.path().join(".instance-1"));
+    let theirs = folder(dir.path()).join(ours.strip_prefix(dir.path().join(".instance-1")).unwrap());
+    fs::create_dir_all(theirs.parent().unwrap()).unwrap();
+    let mut copy = fs::read(&ours).unwrap();
+    copy.extend(copy.clone());
+    fs::write(&theirs, copy).unwrap();
+    adopt::look(second.spool.shared_for_tests(), dir.path());
+    assert!(!theirs.exists());
+    assert_eq!(second.texts(), "one\ntwo\n");
+    second.balanced();
+}
