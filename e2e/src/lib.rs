@@ -8,6 +8,7 @@
 //! | [`http`] | a small blocking HTTP/1.1 client |
 //! | [`peers`] | other people's programs as senders: `logger`, rsyslog, syslog-ng, curl |
 //! | [`process`] | starts, watches, signals and kills the real proxy binary |
+//! | [`shim`] | disk errors and a clock that steps, in the real binary |
 //!
 //! All of it is plain blocking code for its user, so that a test reads from top to bottom.
 
@@ -26,6 +27,7 @@ pub mod peers;
 pub mod process;
 pub mod receiver;
 pub mod sequence;
+pub mod shim;
 
 /// Waits for a condition; the error names `what` did not come.
 pub fn until<T>(limit: Duration, what: &str, mut condition: impl FnMut() -> Option<T>) -> Result<T> {

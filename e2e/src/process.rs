@@ -79,6 +79,7 @@ pub struct Proxy {
     folder: TempDir,
     config: Value,
     environment: Vec<(String, String)>,
+    through: Vec<String>,
     child: Option<Child>,
     api: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
@@ -127,12 +128,26 @@ impl Proxy {
     }
 
     fn new(folder: TempDir, config: Value, api: SocketAddr) -> Self {
-        Self { folder, config, environment: Vec::new(), child: None, api, log: Arc::default() }
+        Self {
+            folder,
+            config,
+            environment: Vec::new(),
+            through: Vec::new(),
+            child: None,
+            api,
+            log: Arc::default(),
+        }
     }
 
     /// Sets an environment variable for the next start.
     pub fn env(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Starts the binary through this command from the next start on; it gets the binary and its arguments as its last
+    /// arguments and must end with an `exec`, so that signals arrive.
+    pub fn through(&mut self, command: &[&str]) {
+        self.through = command.iter().map(|&word| word.to_owned()).collect();
     }
 
     fn write_config(&self) -> Result<()> {
@@ -165,7 +180,15 @@ impl Proxy {
 
     /// Starts the binary and returns at once.
     pub fn spawn(&mut self) -> Result<()> {
-        let mut child = Command::new(binary()?)
+        let mut command = match self.through.split_first() {
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(binary()?);
+                command
+            }
+            None => Command::new(binary()?),
+        };
+        let mut child = command
             .arg("--config")
             .arg(self.config_path())
             .envs(self.environment.iter().map(|(name, value)| (name, value)))

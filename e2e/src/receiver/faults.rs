@@ -40,6 +40,8 @@ pub enum Fault {
     Unanswered,
     /// This status with a body that never ends; 200 is stored.
     Endless(u16),
+    /// 413 for a batch of more lines than this, which is the same for every upload of it.
+    LinesAbove(u64),
     /// Usual treatment: exempts a scope from an older, wider fault.
     Nothing,
 }

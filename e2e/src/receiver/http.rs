@@ -98,7 +98,11 @@ async fn answer(request: hyper::Request<Incoming>, shared: &Shared, reset: &Canc
     if head.method != Method::POST {
         return finish(shared, record, text(405, ""));
     }
-    let fault = shared.faults.take(&tenant, &dataset);
+    let fault = match shared.faults.take(&tenant, &dataset) {
+        Fault::LinesAbove(most) if line_count(&head.headers) > most => Fault::status(413),
+        Fault::LinesAbove(_) => Fault::Nothing,
+        other => other,
+    };
     let limit = shared.settings.lock().max_payload_size;
     if !matches!(fault, Fault::Status(..) | Fault::Hang | Fault::Reset(_))
         && let Err((status, message)) = check_head(shared, &head.headers, &tenant, &dataset)
@@ -130,7 +134,7 @@ async fn answer(request: hyper::Request<Incoming>, shared: &Shared, reset: &Canc
             return finish(shared, record, answer);
         }
         Fault::Slow(delay) => tokio::time::sleep(delay).await,
-        Fault::Unanswered | Fault::Endless(_) | Fault::Nothing => {}
+        Fault::Unanswered | Fault::Endless(_) | Fault::LinesAbove(_) | Fault::Nothing => {}
     }
     let answer = match read {
         None => text(400, "Failed to read request body"),
@@ -145,6 +149,11 @@ async fn answer(request: hyper::Request<Incoming>, shared: &Shared, reset: &Canc
         }
         _ => finish(shared, record, answer),
     }
+}
+
+fn line_count(headers: &HeaderMap) -> u64 {
+    let count = headers.get("x-proxy-line-count").and_then(|value| value.to_str().ok());
+    count.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 async fn hang_up(reset: &CancellationToken) -> Answer {

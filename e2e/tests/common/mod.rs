@@ -1,6 +1,8 @@
 //! What several test files use.
 #![allow(dead_code, clippy::unwrap_used, clippy::panic)]
 
+pub mod world;
+
 use std::{
     collections::BTreeMap,
     fs,

@@ -138,11 +138,13 @@ fn prepare(shared: &Shared, number: u32, bytes: u64) -> io::Result<Box<dyn DiskF
         let _ = store.disk.remove(&path);
         return Err(error);
     }
+    failpoint!("segment.prepared");
     Ok(file)
 }
 
 fn make_durable(shared: &Shared, batches: &[Wanted]) -> io::Result<()> {
     let store = &shared.store;
+    failpoint!("checkpoint.begin");
     // A file may move to the other tree meanwhile; one that is in neither was delivered.
     for (file, _) in batches {
         for tree in [Tree::Batches, Tree::Dlq, Tree::Batches] {
@@ -164,6 +166,7 @@ fn retire(shared: &Shared, segments: &[u32], owed: &mut HashSet<DatasetKey>) -> 
         missing_is_fine(store.disk.remove(&store.layout.segment(*number)))?;
         failpoint!("retire.removed");
         store.disk.sync_dir(&store.layout.log())?;
+        failpoint!("retire.synced");
         shared.metrics().segments_removed.inc();
         last = *number;
     }

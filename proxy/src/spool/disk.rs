@@ -85,6 +85,7 @@ pub trait Disk: Send + Sync + fmt::Debug {
         }
         self.write_at(&beside, 0, bytes)?;
         self.sync(&beside)?;
+        failpoint!("replace.synced");
         self.rename(&beside, path)
     }
 }

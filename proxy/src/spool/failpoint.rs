@@ -1,4 +1,5 @@
-//! Places where a test makes the process die or an operation fail. Nothing of it is in a normal build.
+//! Places where a test makes the process die. They are in builds with debug assertions alone: nothing of it is in a
+//! release.
 //!
 //! `BYTEFREEZER_FAILPOINT=name[:n]` aborts the process at the n-th passage (default 1). Operations that fail without a
 //! crash are the business of a test's disk.
@@ -6,12 +7,12 @@
 /// `failpoint!("name")` marks a step of the spool.
 macro_rules! failpoint {
     ($name:literal) => {
-        #[cfg(any(test, feature = "failpoints"))]
+        #[cfg(debug_assertions)]
         $crate::spool::failpoint::pass($name);
     };
 }
 
-#[cfg(any(test, feature = "failpoints"))]
+#[cfg(debug_assertions)]
 pub(super) fn pass(name: &str) {
     use std::sync::{
         OnceLock,

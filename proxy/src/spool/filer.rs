@@ -156,6 +156,7 @@ impl Lane {
         if self.shared.abandoned.is_set() {
             return;
         }
+        failpoint!("close.publish");
         let bytes = file.len.load(Relaxed);
         let metrics = self.shared.metrics();
         metrics.batch_bytes.observe(bytes as f64);

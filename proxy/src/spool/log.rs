@@ -83,6 +83,7 @@ impl Log {
             let _ = self.make_room(need);
         }
         frame::encode(header, self.number, self.synced as u32, payload, &mut self.unsynced);
+        failpoint!("log.append");
         self.number
     }
 
@@ -142,6 +143,7 @@ impl Log {
         failpoint!("log.write");
         match current.file.write_at(at, rest) {
             Ok(()) => {
+                failpoint!("log.written");
                 self.written = self.unsynced.len();
                 Ok(())
             }
@@ -220,7 +222,10 @@ impl Log {
         current.second = !current.second;
         let at = if current.second { SECOND } else { 0 };
         match current.file.write_at(at, &current.header.encode()) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                failpoint!("log.reserved");
+                Ok(())
+            }
             Err(error) => Err(self.abandon(error)),
         }
     }

@@ -42,7 +42,9 @@ impl Store {
     pub fn write(&self, tree: Tree, name: &Name, at: u64, bytes: &[u8]) -> io::Result<()> {
         let path = self.layout.data(tree, name);
         failpoint!("file.write");
-        self.with_folder(&path, || self.disk.write_at(&path, at, bytes))
+        self.with_folder(&path, || self.disk.write_at(&path, at, bytes))?;
+        failpoint!("file.written");
+        Ok(())
     }
 
     /// Opens a batch's data.
@@ -65,6 +67,7 @@ impl Store {
     pub fn remove(&self, tree: Tree, name: &Name, has_meta: bool) -> io::Result<()> {
         failpoint!("file.remove");
         missing_is_fine(self.disk.remove(&self.layout.data(tree, name)))?;
+        failpoint!("file.removed");
         if has_meta { self.remove_meta(tree, name) } else { Ok(()) }
     }
 
@@ -78,6 +81,7 @@ impl Store {
         let path = self.layout.meta(tree, name);
         failpoint!("meta.write");
         let saved = self.with_folder(&path, || self.disk.replace(&path, &meta.encode()));
+        failpoint!("meta.written");
         if let Err(error) = &saved {
             self.metrics.file_failures.inc();
             tracing::warn!(path = %path.display(), %error, "metadata of a batch cannot be written; its attempts and reason are known until the next start only");
@@ -95,7 +99,9 @@ impl Store {
         let path = self.layout.data(to, name);
         self.make_durable_folder(&self.layout.folder(to, &name.key))?;
         failpoint!("file.rename");
-        self.disk.rename(&self.layout.data(from, name), &path)
+        self.disk.rename(&self.layout.data(from, name), &path)?;
+        failpoint!("file.renamed");
+        Ok(())
     }
 
     /// A file that is durable must not move into a folder that may vanish in a power cut.

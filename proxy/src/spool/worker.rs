@@ -334,7 +334,9 @@ impl Worker {
     fn remove_replaced(&self, record: &Record) -> io::Result<()> {
         let store = &self.shared.store;
         store.remove(record.tree, &record.name(), record.has_meta)?;
+        failpoint!("split.removed");
         store.sync_folders(std::iter::once(&record.entry.key))?;
+        failpoint!("split.done");
         self.shared.tell_writer(Message::Done(record.entry.stamp, record.entry.key.clone()));
         Ok(())
     }

@@ -180,9 +180,11 @@ impl<'a> Recovery<'a> {
             self.store.disk.sync(&path).map_err(|error| naming(&path, &error))?;
         }
         self.read_log()?;
+        failpoint!("recovery.read");
         self.find_files();
         let mut rebuilds = self.prepare();
         self.replay(&mut rebuilds)?;
+        failpoint!("recovery.replayed");
         self.finish(rebuilds);
         self.splits();
         failpoint!("recovery.synced");

@@ -19,26 +19,45 @@ use crate::{
 
 const FOLDER: &str = "SPOOL_CRASH_DIR";
 
-const PLACES: [&str; 20] = [
+/// Each step of append, sync, close, file, remove, rename, split, checkpoint, removal of segments, recovery.
+const PLACES: [&str; 38] = [
     "segment.create",
     "segment.created",
+    "segment.prepared",
+    "log.append",
     "log.write",
+    "log.written",
     "log.sync",
     "log.synced",
+    "log.acknowledged",
+    "close.frame",
     "close.synced",
+    "close.publish",
     "file.write",
+    "file.written",
     "file.remove",
+    "file.removed",
     "done.unlinked",
     "meta.write",
+    "meta.written",
     "file.rename",
+    "file.renamed",
+    "replace.synced",
     "split.intent",
     "split.half",
     "split.synced",
+    "split.removed",
+    "split.done",
+    "checkpoint.begin",
     "checkpoint.files",
     "checkpoint.synced",
     "retire.folders",
     "retire.removed",
+    "retire.synced",
     "recovery.drop",
+    "recovery.dropped",
+    "recovery.read",
+    "recovery.replayed",
     "recovery.synced",
 ];
 

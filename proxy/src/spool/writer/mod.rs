@@ -310,6 +310,7 @@ impl Writer {
         let totals = batch.totals();
         let header = Header::control(Kind::Close, batch.stamp(), totals.frames, totals.raw);
         self.frame(&header, &totals.encode());
+        failpoint!("close.frame");
         self.closed.push((batch.file, totals));
     }
 

@@ -50,6 +50,7 @@ impl Writer {
         for (ack, _) in self.acks.drain(..) {
             drop(ack.send(Ok(())));
         }
+        failpoint!("log.acknowledged");
         for (answer, cut) in self.splits.drain(..) {
             let _ = answer.send(cut);
         }
