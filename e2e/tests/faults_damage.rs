@@ -136,7 +136,9 @@ fn w16_foreign_files_are_counted_and_left_alone() {
         world.proxy.spool().join("lost+found/7"),
     ];
     fs::create_dir_all(world.proxy.spool().join("lost+found")).unwrap();
-    strangers.iter().for_each(|path| fs::write(path, "not ours").unwrap());
+    for path in &strangers {
+        fs::write(path, "not ours").unwrap();
+    }
     world.receiver.up().unwrap();
     world.proxy.run().unwrap();
     world.all_arrives(&[sent]);

@@ -252,7 +252,9 @@ fn w16_missing_metadata_means_an_unknown_reason_and_no_lost_batch() {
     world.proxy.kill().unwrap();
     let metas = world.files("dlq", "hooks", ".meta");
     assert!(!metas.is_empty());
-    metas.iter().for_each(|meta| fs::remove_file(meta).unwrap());
+    for meta in metas {
+        fs::remove_file(meta).unwrap();
+    }
     world.proxy.run().unwrap();
     world.wait_place("dlq", 10);
     let files = world.proxy.json("/api/v1/dlq/files").unwrap();

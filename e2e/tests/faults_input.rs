@@ -118,7 +118,7 @@ fn w3_a_gibibyte_without_newline_over_tcp_is_cut() {
 fn endless_body(port: u16) -> (usize, Answer) {
     let mut peer = stream(port);
     peer.write_all(b"POST /webhook HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n").unwrap();
-    let chunk = [&b"10000\r\n"[..], &[b'a'; 0x10000], b"\r\n"].concat();
+    let chunk = [&b"10000\r\n"[..], &vec![b'a'; 0x10000], b"\r\n"].concat();
     let mut sent = 0;
     let mut first = [0];
     while sent < 1 << 30 {
@@ -203,7 +203,7 @@ fn an_oversize_line_datagram_and_body_are_counted_and_bounded() {
     assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["raw"], long);
     // A line beyond `max_line_size` is cut.
     let mut peer = stream(ports.tcp);
-    peer.write_all(&[&[b'c'; 100_000][..], b"\nnext\n"].concat()).unwrap();
+    peer.write_all(&[&vec![b'c'; 100_000][..], b"\nnext\n"].concat()).unwrap();
     let lines = receiver.wait_text("acme", "jobs", 2, LIMIT).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&lines[0]).unwrap()["raw"], "c".repeat(65_536));
     wait_refused(&proxy, "jobs", "oversize");
@@ -308,8 +308,8 @@ fn every_row_of_the_fault_table_names_tests_that_exist() {
         ["faults_input", "faults_disk", "faults_damage", "faults_receiver", "faults_load", "faults_crash"]
     {
         let text = fs::read_to_string(root.join(format!("e2e/tests/{file}.rs"))).unwrap();
-        let names = text.split("#[test]\nfn ").skip(1).filter_map(|rest| rest.split("()").next());
-        for name in names.filter(|name| !name.starts_with("every_")) {
+        let all = text.split("#[test]\nfn ").skip(1).filter_map(|rest| rest.split("()").next());
+        for name in all.filter(|name| !name.starts_with("every_")) {
             assert!(named.contains(&format!("{file}::{name}")), "{file}::{name} has no row");
         }
     }

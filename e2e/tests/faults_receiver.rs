@@ -192,6 +192,7 @@ fn a_lost_answer_means_the_same_name_again() {
     let world = World::start(&json!({}));
     world.receiver.fault_times(Scope::All, Fault::Unanswered, 1);
     let sent = world.send_all(1, 20);
+    world.wait_place("delivered", 20);
     world.all_arrives(&[sent]);
     assert_eq!(world.receiver.batches().iter().map(|batch| batch.uploads).max(), Some(2));
     world.wait_metric("uploads_total", &[("outcome", "network")], 1.0);
@@ -238,7 +239,9 @@ fn w25_one_tenant_of_three_refused_for_long_delays_nobody_else() {
     let refused = Scope::Tenant("refused".to_owned());
     for (phase, fault) in [None, Some(Fault::status(403)), Some(Fault::Hang)].into_iter().enumerate() {
         receiver.lift(&refused);
-        fault.into_iter().for_each(|fault| receiver.fault(refused.clone(), fault));
+        if let Some(fault) = fault {
+            receiver.fault(refused.clone(), fault);
+        }
         let start = Instant::now();
         let senders: Vec<_> = ports
             .into_iter()

@@ -228,14 +228,9 @@ impl Shared {
         for number in gone {
             let path = store.layout.segment(*number);
             failpoint!("recovery.drop");
-<<<<<<< HEAD
-            if let Err(error) = recovery::remove_segment(store, *number) {
-=======
-            let removed = missing_is_fine(store.disk.remove(&path))
-                .and_then(|()| store.disk.sync_dir(&store.layout.log()));
+            let removed = recovery::remove_segment(store, *number);
             failpoint!("recovery.dropped");
             if let Err(error) = removed {
->>>>>>> d9d2a18 (Faults: a table with a test for every row, disk errors and clock by a preloaded library, a failpoint at every step of the spool)
                 tracing::warn!(path = %path.display(), %error, "a log segment cannot be removed; it is read again at the next start");
                 break;
             }
