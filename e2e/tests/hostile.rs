@@ -239,9 +239,8 @@ fn w27_no_id_of_the_api_reaches_a_path() {
 fn slow_loris_and_idle_connections_do_not_keep_others_out() {
     let receiver = Receiver::start(Settings::default()).unwrap();
     let port = free_port().unwrap();
-    let config = json!({"inputs": [
-        input("http", "hooks", port, &json!({"read_timeout": 1, "idle_timeout": 1, "max_connections": 50})),
-    ]});
+    let limits = json!({"read_timeout": 1, "idle_timeout": 1, "max_connections": 50, "max_connections_per_source": 50});
+    let config = json!({"inputs": [input("http", "hooks", port, &limits)]});
     let proxy = Proxy::start(&receiver.url(), &config).unwrap();
     let mut slow: Vec<TcpStream> = (0..50)
         .map(|_| {

@@ -113,6 +113,7 @@ const TABLE: &[(&str, &str)] = &[
     ("config.tls.client_ca_file", "client_certificates_of_inputs"),
     ("config.tls.client_cert_required", "client_certificates_of_inputs"),
     ("config.max_connections", "connection_limits_of_tcp"),
+    ("config.max_connections_per_source", "one_source_does_not_keep_others_out"),
     ("config.read_timeout", "connection_limits_of_tcp"),
     ("config.write_timeout", "a_client_that_does_not_read_is_left"),
     ("config.max_line_size", "long_lines_are_cut_dropped_or_end_the_connection"),

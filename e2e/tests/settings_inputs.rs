@@ -288,6 +288,21 @@ fn connection_limits_of_tcp() {
 }
 
 #[test]
+fn one_source_does_not_keep_others_out() {
+    for (per_source, most) in [(None, 6), (Some(2), 2), (Some(8), 8)] {
+        let mut config = json!({"max_connections": 8, "data_hint": "ndjson"});
+        if let Some(limit) = per_source {
+            config["max_connections_per_source"] = json!(limit);
+        }
+        let world = world("tcp", &config);
+        let kept: Vec<_> = (0..9).map(|_| world.stream()).collect();
+        world.refused("connections", 9 - most);
+        assert_eq!(input_status(&world.proxy, "one").unwrap()["connections"], most);
+        drop(kept);
+    }
+}
+
+#[test]
 fn a_client_that_does_not_read_is_left() {
     let world = world("http", &json!({"write_timeout": 1, "max_connections": 1, "max_payload_size": 1024}));
     // Answers pile up unread until the connection cannot be written to.

@@ -215,6 +215,7 @@ fn input(input: &Input) -> Value {
 fn tcp(source: &TcpSource) -> Value {
     json!({
         "max_connections": source.max_connections,
+        "max_connections_per_source": source.max_connections_per_source,
         "read_timeout": source.read_timeout.map_or(0, |timeout| timeout.as_secs()),
         "max_line_size": source.max_line_size,
         "oversize": match source.oversize {
@@ -255,6 +256,7 @@ fn http(source: &HttpSource) -> Value {
         "max_lines_per_request": source.max_lines_per_request,
         "max_compression_ratio": source.max_compression_ratio,
         "max_connections": source.max_connections,
+        "max_connections_per_source": source.max_connections_per_source,
         "read_timeout": source.read_timeout.as_secs(),
         "write_timeout": source.write_timeout.as_secs(),
         "idle_timeout": source.idle_timeout.as_secs(),

@@ -267,6 +267,8 @@ pub struct UdpSource {
 pub struct TcpSource {
     /// `max_connections`. Default 1000.
     pub max_connections: usize,
+    /// `max_connections_per_source`. Default: a share that depends on how many there are.
+    pub max_connections_per_source: Option<usize>,
     /// `read_timeout` seconds of silence after which a connection is closed. Default 300; 0 never.
     pub read_timeout: Option<Duration>,
     /// `max_line_size` bytes. Default 1 MiB, below 10 MiB.
@@ -342,6 +344,8 @@ pub struct HttpSource {
     pub max_compression_ratio: usize,
     /// `max_connections`. Default 1000.
     pub max_connections: usize,
+    /// `max_connections_per_source`. Default: a share that depends on how many there are.
+    pub max_connections_per_source: Option<usize>,
     /// `read_timeout` seconds for a whole request. Default 30.
     pub read_timeout: Duration,
     /// `write_timeout` seconds for a response. Default 30.

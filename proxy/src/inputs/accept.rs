@@ -1,7 +1,7 @@
 //! The accept loop that TCP, syslog over TCP and HTTP share.
 //!
 //! ```text
-//! accept -> room? -> PROXY header (from listed peers only) -> admitted? -> TLS -> Serve::serve
+//! accept -> room? -> PROXY header (from listed peers only) -> admitted? -> its share? -> TLS -> Serve::serve
 //! ```
 //! Every connection is a task of its own that ends with the loop. All of PROXY header and TLS handshake happens
 //! within one timeout; whatever does not come to [`Serve::serve`] is reported through [`Serve::refused`].
@@ -30,7 +30,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::{InputStats, Refusal, proxy_protocol, throttle::Throttle, tls::TlsHandle};
+use super::{
+    InputStats, Refusal, proxy_protocol,
+    shares::{Holder, Share, Shares},
+    throttle::Throttle,
+    tls::TlsHandle,
+};
 use crate::config::Listen;
 
 /// Connections the kernel completes before they are accepted.
@@ -69,6 +74,10 @@ impl fmt::Debug for Connection {
 pub trait Serve: Send + Sync + 'static {
     /// Whether anybody takes what this sender sends; asked before the TLS handshake.
     fn admits(&self, peer: IpAddr) -> bool;
+    /// Whether it is admitted only to be told that it may not send; asked after [`Self::admits`].
+    fn is_stranger(&self, _peer: IpAddr) -> bool {
+        false
+    }
     /// A connection was closed before it was served.
     fn refused(&self, peer: IpAddr, cause: Refusal);
     /// Serves it to its end; ends soon after `stop`.
@@ -88,6 +97,8 @@ pub struct AcceptSettings {
     pub proxy_protocol_from: Vec<IpNet>,
     /// Connections at a time.
     pub max_connections: usize,
+    /// Of these, for one source; `None` is a share that depends on how many there are.
+    pub max_connections_per_source: Option<usize>,
     /// For PROXY header and TLS together.
     pub handshake_timeout: Duration,
 }
@@ -98,6 +109,7 @@ impl Default for AcceptSettings {
             tls: None,
             proxy_protocol_from: Vec::new(),
             max_connections: 1000,
+            max_connections_per_source: None,
             handshake_timeout: HANDSHAKE_TIMEOUT,
         }
     }
@@ -166,7 +178,7 @@ impl Acceptor {
     /// Accepts until `stop`; then closes the socket, gives connections [`STOP_GRACE`] and ends the rest.
     pub async fn run<S: Serve>(self, service: Arc<S>, stop: CancellationToken) {
         let mut tasks = JoinSet::new();
-        let logs = Arc::new(Logs::default());
+        let (logs, shares) = (Arc::new(Logs::default()), Arc::<Shares>::default());
         loop {
             self.counters.connections.store(tasks.len() as u64, Relaxed);
             let accepted = tokio::select! {
@@ -201,7 +213,7 @@ impl Acceptor {
                 settings,
                 Arc::clone(&service),
                 stop.clone(),
-                Arc::clone(&logs),
+                (Arc::clone(&logs), Arc::clone(&shares)),
             ));
         }
         drop(self.listener);
@@ -215,6 +227,7 @@ impl Acceptor {
 struct Logs {
     accept: Throttle,
     connections: Throttle,
+    share: Throttle,
     handshake: Throttle,
     panic: Throttle,
 }
@@ -222,7 +235,13 @@ struct Logs {
 impl Default for Logs {
     fn default() -> Self {
         let throttle = || Throttle::new(LOG_EVERY);
-        Self { accept: throttle(), connections: throttle(), handshake: throttle(), panic: throttle() }
+        Self {
+            accept: throttle(),
+            connections: throttle(),
+            share: throttle(),
+            handshake: throttle(),
+            panic: throttle(),
+        }
     }
 }
 
@@ -233,16 +252,25 @@ async fn connection<S: Serve>(
     settings: Arc<AcceptSettings>,
     service: Arc<S>,
     stop: CancellationToken,
-    logs: Arc<Logs>,
+    (logs, shares): (Arc<Logs>, Arc<Shares>),
 ) {
-    let opened = timeout(settings.handshake_timeout, open_connection(stream, peer, &settings, &*service));
+    let opened =
+        timeout(settings.handshake_timeout, open_connection(stream, peer, &settings, &*service, &shares));
     let opened = tokio::select! {
         () = stop.cancelled() => return,
         opened = opened => opened.unwrap_or(Err((peer.ip(), Closed::Handshake(io::ErrorKind::TimedOut.into())))),
     };
-    let connection = match opened {
-        Ok(connection) => connection,
+    let (connection, _share) = match opened {
+        Ok(opened) => opened,
         Err((sender, Closed::Source)) => return service.refused(sender, Refusal::Source),
+        Err((sender, Closed::Share)) => {
+            service.refused(sender, Refusal::Connections);
+            if let Some(left_out) = logs.share.pass() {
+                warn!(%sender, left_out,
+                    "holds its share of max_connections; connection closed. Raise max_connections_per_source if many senders have this address");
+            }
+            return;
+        }
         Err((sender, Closed::Handshake(error))) => {
             service.refused(sender, Refusal::Handshake);
             if let Some(left_out) = logs.handshake.pass() {
@@ -263,6 +291,7 @@ async fn connection<S: Serve>(
 
 enum Closed {
     Source,
+    Share,
     Handshake(io::Error),
 }
 
@@ -271,7 +300,8 @@ async fn open_connection<S: Serve>(
     mut peer: SocketAddr,
     settings: &AcceptSettings,
     service: &S,
-) -> Result<Connection, (IpAddr, Closed)> {
+    shares: &Arc<Shares>,
+) -> Result<(Connection, Share), (IpAddr, Closed)> {
     if let Err(error) = tune(&stream) {
         debug!(%peer, %error, "socket options not set");
     }
@@ -288,12 +318,16 @@ async fn open_connection<S: Serve>(
     if !service.admits(peer.ip()) {
         return Err((peer.ip(), Closed::Source));
     }
+    let holder = if service.is_stranger(peer.ip()) { Holder::Strangers } else { Holder::source(peer.ip()) };
+    let share = shares
+        .take(holder, settings.max_connections, settings.max_connections_per_source)
+        .ok_or((peer.ip(), Closed::Share))?;
     let tls = settings.tls.is_some();
     if let Some(handle) = &settings.tls {
         let accepted = handle.acceptor().accept(stream).await;
         stream = Box::new(accepted.map_err(|error| (peer.ip(), Closed::Handshake(error)))?);
     }
-    Ok(Connection { stream, peer, tls })
+    Ok((Connection { stream, peer, tls }, share))
 }
 
 fn open(address: SocketAddr) -> io::Result<std::net::TcpListener> {

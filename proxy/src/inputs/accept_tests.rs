@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
     task::JoinHandle,
 };
 
@@ -96,6 +97,45 @@ async fn w31_connections_above_the_limit_are_closed_at_once_and_counted() {
     until("one ended", || running.service.open.load(SeqCst) == 1).await;
     let mut next = TcpStream::connect(running.address).await.unwrap();
     assert_ne!(line(&mut next).await, "");
+}
+
+#[tokio::test]
+async fn w31_one_source_leaves_connections_for_others() {
+    let settings = AcceptSettings { max_connections: 8, ..AcceptSettings::default() };
+    let running = start("127.0.0.1", settings, Echo::default());
+    let connect = async |source: &str| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{source}:0").parse().unwrap()).unwrap();
+        let mut stream = socket.connect(running.address).await.unwrap();
+        let served = !line(&mut stream).await.is_empty();
+        (stream, served)
+    };
+    let mut kept = Vec::new();
+    for number in 1..=8 {
+        let (stream, served) = connect("127.0.0.1").await;
+        assert_eq!(served, number <= 6, "{number}");
+        kept.push(stream);
+    }
+    assert_eq!(*running.service.refused.lock(), [("127.0.0.1".parse().unwrap(), Refusal::Connections); 2]);
+    let (other, served) = connect("127.0.0.2").await;
+    assert!(served);
+    drop((other, kept));
+    until("all ended", || running.service.open.load(SeqCst) == 0).await;
+    assert!(connect("127.0.0.1").await.1);
+}
+
+/// A balancer that names its clients is no source of its own.
+#[tokio::test]
+async fn w31_behind_a_balancer_the_source_is_who_it_names() {
+    let settings = AcceptSettings { max_connections: 8, ..behind_proxy() };
+    let running = start("127.0.0.1", settings, Echo::default());
+    let mut kept = Vec::new();
+    for number in 1..=8 {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream.write_all(format!("PROXY TCP4 192.0.2.{number} 192.0.2.1 1 80\r\n").as_bytes()).await.unwrap();
+        assert!(line(&mut stream).await.starts_with(&format!("192.0.2.{number}:")));
+        kept.push(stream);
+    }
 }
 
 #[tokio::test]

@@ -10,13 +10,13 @@ use super::{
     InputContext, InputStats, Route, Table,
     accept::{AcceptSettings, Acceptor, Serve},
     http::Http,
-    plan::{ListenerKey, Settings},
+    plan::{HttpSettings, LineSettings, ListenerKey, Settings},
     shard::Shards,
     tcp::LineService,
     tls::TlsHandle,
     udp::UdpListener,
 };
-use crate::config::ServerTls;
+use crate::config::{HttpSource, ServerTls};
 
 /// What a listener is opened with and later changed to.
 #[derive(Debug, Clone)]
@@ -181,15 +181,25 @@ impl<S: Serve> Accepting<S> {
 
 /// What the accept loop needs of a listener's settings; a certificate that is in use already is kept.
 fn accept_settings(settings: &Settings, present: Option<Arc<TlsHandle>>) -> Result<AcceptSettings, String> {
-    let (tls, proxy, max_connections) = match settings {
+    let (tls, proxy, max_connections, max_connections_per_source) = match settings {
         Settings::Udp(_) => return Ok(AcceptSettings::default()),
-        Settings::Lines(lines) => (&lines.tls, &lines.proxy_protocol_from, lines.max_connections),
-        Settings::Http(http) => (&http.source.tls, &http.proxy_protocol_from, http.source.max_connections),
+        Settings::Lines(LineSettings {
+            tls,
+            proxy_protocol_from,
+            max_connections,
+            max_connections_per_source,
+            ..
+        })
+        | Settings::Http(HttpSettings {
+            proxy_protocol_from,
+            source: HttpSource { tls, max_connections, max_connections_per_source, .. },
+        }) => (tls, proxy_protocol_from, *max_connections, *max_connections_per_source),
     };
     Ok(AcceptSettings {
         tls: tls.as_ref().map(|tls| handle(tls, present)).transpose()?,
         proxy_protocol_from: proxy.clone().unwrap_or_default(),
         max_connections,
+        max_connections_per_source,
         ..AcceptSettings::default()
     })
 }

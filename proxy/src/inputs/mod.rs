@@ -22,6 +22,7 @@ pub mod proxy_protocol;
 pub mod senders;
 mod session;
 mod shard;
+mod shares;
 #[allow(unsafe_code)]
 mod socket;
 mod stats;

@@ -93,6 +93,7 @@ pub(super) struct LineSettings {
     pub proxy_protocol_from: Option<Vec<IpNet>>,
     pub max_line_size: usize,
     pub max_connections: usize,
+    pub max_connections_per_source: Option<usize>,
     pub read_timeout: Option<Duration>,
 }
 
@@ -124,6 +125,7 @@ impl Settings {
             proxy_protocol_from: input.proxy_protocol_from.clone(),
             max_line_size: source.max_line_size,
             max_connections: source.max_connections,
+            max_connections_per_source: source.max_connections_per_source,
             read_timeout: source.read_timeout,
         })
     }
@@ -166,6 +168,7 @@ impl LineSettings {
         Ok(Self {
             max_line_size: self.max_line_size.max(other.max_line_size),
             max_connections: self.max_connections.max(other.max_connections),
+            max_connections_per_source: self.max_connections_per_source.max(other.max_connections_per_source),
             // None is never, the longest.
             read_timeout: self.read_timeout.zip(other.read_timeout).map(|(one, two)| one.max(two)),
             ..self.clone()
@@ -183,6 +186,7 @@ impl HttpSettings {
         let source = HttpSource {
             max_payload_size: one.max_payload_size.max(two.max_payload_size),
             max_connections: one.max_connections.max(two.max_connections),
+            max_connections_per_source: one.max_connections_per_source.max(two.max_connections_per_source),
             read_timeout: one.read_timeout.max(two.read_timeout),
             write_timeout: one.write_timeout.max(two.write_timeout),
             idle_timeout: one.idle_timeout.max(two.idle_timeout),

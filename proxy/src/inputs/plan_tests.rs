@@ -30,6 +30,7 @@ fn input(name: &str, source: Source) -> Input {
 fn tcp_source() -> TcpSource {
     TcpSource {
         max_connections: 10,
+        max_connections_per_source: None,
         read_timeout: Some(Duration::from_secs(30)),
         max_line_size: 1000,
         oversize: Oversize::Cut,
@@ -63,6 +64,7 @@ fn http(name: &str, path: &str) -> Input {
             max_lines_per_request: 10,
             max_compression_ratio: 100,
             max_connections: 10,
+            max_connections_per_source: None,
             read_timeout: seconds(1),
             write_timeout: seconds(1),
             idle_timeout: seconds(1),
@@ -206,6 +208,7 @@ fn an_input_loses_as_a_whole_and_the_next_one_has_its_chance() {
 fn numbers_of_a_shared_listener_are_the_largest() {
     let second = streams(from(tcp("two"), &["10.0.0.0/8"]), |tcp| {
         (tcp.max_line_size, tcp.max_connections, tcp.read_timeout) = (5000, 5, None);
+        tcp.max_connections_per_source = Some(3);
     });
     let inputs = [tcp("one"), second];
     let plan = plan(&inputs);
@@ -215,6 +218,7 @@ fn numbers_of_a_shared_listener_are_the_largest() {
     };
     assert_eq!(inputs, [0, 1]);
     assert_eq!((lines.max_line_size, lines.max_connections, lines.read_timeout), (5000, 10, None));
+    assert_eq!(lines.max_connections_per_source, Some(3));
     let larger = with(from(udp("two"), &["10.0.0.0/8"]), |input| {
         input.source = Source::Udp(UdpSource { read_buffer_size: 9000 });
     });

@@ -42,6 +42,7 @@ fn spool(folder: &std::path::Path, context: (&MemoryBudget, &Arc<crate::ledger::
 fn route() -> Arc<Route> {
     let source = TcpSource {
         max_connections: 10,
+        max_connections_per_source: None,
         read_timeout: None,
         max_line_size: 1 << 10,
         oversize: Oversize::Cut,
@@ -86,6 +87,7 @@ async fn what_comes_with_the_withdrawal_of_its_sender_is_nobodys() {
         proxy_protocol_from: None,
         max_line_size: 1 << 10,
         max_connections: 10,
+        max_connections_per_source: None,
         read_timeout: None,
     };
     let start = || Session::new(&context, "192.0.2.1".parse().unwrap(), Arc::clone(&route), &settings);

@@ -262,6 +262,7 @@ pub fn udp(name: &str) -> Input {
 pub fn tcp_source() -> TcpSource {
     TcpSource {
         max_connections: 100,
+        max_connections_per_source: None,
         read_timeout: Some(Duration::from_secs(30)),
         max_line_size: 1 << 20,
         oversize: Oversize::Cut,
@@ -298,6 +299,7 @@ pub fn http(name: &str) -> Input {
             max_lines_per_request: 1000,
             max_compression_ratio: 100,
             max_connections: 100,
+            max_connections_per_source: None,
             read_timeout: Duration::from_secs(5),
             write_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(5),

@@ -77,6 +77,7 @@ pub fn config() -> Config {
         max_lines_per_request: 1000,
         max_compression_ratio: 100,
         max_connections: 1000,
+        max_connections_per_source: None,
         read_timeout: Duration::from_secs(30),
         write_timeout: Duration::from_secs(30),
         idle_timeout: Duration::from_mins(2),

@@ -174,6 +174,10 @@ pub struct TcpInput {
     /// Most open connections.
     #[schemars(range(min = 1, max = 1_000_000), extend("x-protects" = true))]
     pub max_connections: u32,
+    /// Of these, most of one address (of one /64 with IPv6). Default: a quarter of `max_connections`, from three quarters
+    /// of them on; behind a balancer without PROXY protocol set it to `max_connections`.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_connections_per_source: Option<u32>,
     /// Seconds of silence after which a connection is closed; 0 is never.
     #[schemars(range(max = YEAR))]
     pub read_timeout: u64,
@@ -193,6 +197,7 @@ impl Default for TcpInput {
             lines: Lines::default(),
             proxied: Proxied::default(),
             max_connections: 1000,
+            max_connections_per_source: None,
             read_timeout: 300,
             max_line_size: 1 << 20,
             oversize: Oversize::Cut,
@@ -273,6 +278,10 @@ pub struct SyslogInput {
     /// TCP: most open connections.
     #[schemars(range(min = 1, max = 1_000_000), extend("x-protects" = true))]
     pub max_connections: u32,
+    /// TCP: of these, most of one address (of one /64 with IPv6). Default: a quarter of `max_connections`, from three quarters
+    /// of them on; behind a balancer without PROXY protocol set it to `max_connections`.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_connections_per_source: Option<u32>,
     /// TCP: seconds of silence after which a connection is closed; 0 is never.
     #[schemars(range(max = YEAR))]
     pub read_timeout: u64,
@@ -295,6 +304,7 @@ impl Default for SyslogInput {
             timezones: Vec::new(),
             read_buffer_size: 8 << 20,
             max_connections: 1000,
+            max_connections_per_source: None,
             read_timeout: 300,
             max_line_size: 1 << 20,
             oversize: Oversize::Cut,
@@ -347,6 +357,10 @@ pub struct HttpInput {
     /// Most open connections.
     #[schemars(range(min = 1, max = 1_000_000), extend("x-protects" = true))]
     pub max_connections: u32,
+    /// Of these, most of one address (of one /64 with IPv6). Default: a quarter of `max_connections`, from three quarters
+    /// of them on; behind a balancer without PROXY protocol set it to `max_connections`.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_connections_per_source: Option<u32>,
     /// Seconds for a whole request.
     #[schemars(range(min = 1, max = YEAR))]
     pub read_timeout: u64,
@@ -371,6 +385,7 @@ impl Default for HttpInput {
             max_lines_per_request: 1000,
             max_compression_ratio: 100,
             max_connections: 1000,
+            max_connections_per_source: None,
             read_timeout: 30,
             write_timeout: 30,
             idle_timeout: 120,

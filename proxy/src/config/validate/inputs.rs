@@ -93,6 +93,7 @@ impl Reader<'_> {
         let (head, config) = split(entry)?;
         let source = Source::Tcp(TcpSource {
             max_connections: config.max_connections as usize,
+            max_connections_per_source: config.max_connections_per_source.map(|most| most as usize),
             read_timeout: seconds(config.read_timeout),
             max_line_size: config.max_line_size as usize,
             oversize: oversize(config.oversize),
@@ -123,6 +124,7 @@ impl Reader<'_> {
             udp: udp.then_some(UdpSource { read_buffer_size: config.read_buffer_size as usize }),
             tcp: tcp.then(|| TcpSource {
                 max_connections: config.max_connections as usize,
+                max_connections_per_source: config.max_connections_per_source.map(|most| most as usize),
                 read_timeout: seconds(config.read_timeout),
                 max_line_size: config.max_line_size as usize,
                 oversize: oversize(config.oversize),
@@ -181,6 +183,7 @@ impl Reader<'_> {
             max_lines_per_request: config.max_lines_per_request as usize,
             max_compression_ratio: config.max_compression_ratio as usize,
             max_connections: config.max_connections as usize,
+            max_connections_per_source: config.max_connections_per_source.map(|most| most as usize),
             read_timeout: Duration::from_secs(config.read_timeout),
             write_timeout: Duration::from_secs(config.write_timeout),
             idle_timeout: Duration::from_secs(config.idle_timeout),

@@ -98,6 +98,10 @@ impl<S: Store> Serve for Http<S> {
         true
     }
 
+    fn is_stranger(&self, peer: IpAddr) -> bool {
+        !self.paths.load().admits(peer)
+    }
+
     fn refused(&self, _peer: IpAddr, cause: Refusal) {
         self.paths.load().first().refuse(cause, 1);
     }

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{
     HeaderMap, Method, Request, Response,
     body::{Body, Incoming},
-    header::{ALLOW, HeaderValue},
+    header::{ALLOW, CONNECTION, HeaderValue},
 };
 use tokio::{task::yield_now, time::timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -39,7 +39,7 @@ pub async fn handle<S: Store>(
     let paths = http.paths.load_full();
     let (head, mut body) = request.into_parts();
     let path = head.uri.path();
-    let (response, unread) = if path == HEALTH {
+    let (mut response, unread) = if path == HEALTH {
         (health(http, stop, &head.method, &paths), true)
     } else {
         let (answer, unread) = match paths.lookup(path, peer) {
@@ -58,6 +58,10 @@ pub async fn handle<S: Store>(
         };
         (answer.response(), unread)
     };
+    if unread && !paths.admits(peer) {
+        // One answer is enough for who may not send.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     pace.answering(unread && !body.is_end_stream());
     response
 }

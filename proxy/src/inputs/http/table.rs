@@ -102,6 +102,12 @@ impl Paths {
         }
     }
 
+    /// Whether any path takes what this sender sends.
+    pub fn admits(&self, source: IpAddr) -> bool {
+        let below = self.below.iter().map(|(_, table)| table);
+        self.exact.values().chain(below).any(|table| table.lookup(source).is_some())
+    }
+
     /// All datasets.
     pub fn routes(&self) -> impl Iterator<Item = &HttpRoute> {
         self.routes.values()

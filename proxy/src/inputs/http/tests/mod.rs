@@ -108,6 +108,7 @@ fn input(dataset: &str, change: impl FnOnce(&mut Input, &mut HttpSource)) -> Inp
         max_lines_per_request: 1000,
         max_compression_ratio: 100,
         max_connections: 100,
+        max_connections_per_source: None,
         read_timeout: Duration::from_secs(20),
         write_timeout: Duration::from_secs(20),
         idle_timeout: Duration::from_secs(20),

@@ -20,6 +20,31 @@ async fn w31_datasets_on_one_path_are_told_apart_by_their_senders() {
     assert_eq!(running.stats[0].refused(Refusal::Source), 1);
 }
 
+/// W-31: a sender whom nobody admits is told so and holds no connection, nor do all such together hold them all.
+#[tokio::test]
+async fn w31_strangers_get_one_answer_and_leave_connections_for_senders() {
+    let web = input("web", |input, _| input.allowed_sources = vec!["127.0.0.2/32".parse().unwrap()]);
+    let settings = AcceptSettings { max_connections: 8, ..AcceptSettings::default() };
+    let running = start_with(vec![web], "127.0.0.1", settings, 64 << 20);
+    for request in
+        ["GET /health HTTP/1.1\r\nHost: x\r\n\r\n".into(), post("/webhook", "", "a"), post("/no", "", "a")]
+    {
+        let mut stranger = Client::from("127.0.0.3", running.address).await;
+        stranger.send(request).await;
+        let reply = stranger.reply().await.unwrap();
+        assert!(reply.head.to_ascii_lowercase().contains("connection: close"), "{}", reply.head);
+        assert!(stranger.is_closed().await);
+    }
+    let mut silent = Vec::new();
+    for last in 3..=14 {
+        silent.push(Client::from(&format!("127.0.0.{last}"), running.address).await);
+    }
+    until("those above the share are closed", || running.stats[0].refused(Refusal::Connections) >= 6).await;
+    let mut sender = Client::from("127.0.0.2", running.address).await;
+    assert_eq!(sender.post("/webhook", "", "a").await.status, 200);
+    assert_eq!(sender.post("/webhook", "", "b").await.status, 200);
+}
+
 #[tokio::test]
 async fn paths_are_exact_unless_they_end_in_a_slash_and_the_longest_decides() {
     let at = |dataset: &str, path: &str| input(dataset, |_, http| path.clone_into(&mut http.path));
