@@ -141,13 +141,10 @@ fn of_spool(trouble: &SpoolTrouble) -> Vec<String> {
 }
 
 fn of_inputs(inputs: &[InputStatus]) -> impl Iterator<Item = String> {
-    inputs
-        .iter()
-        .filter(|input| matches!(input.state, InputState::Retrying | InputState::Rejected))
-        .filter_map(|input| {
-            let error = input.error.as_ref()?;
-            Some(format!("input {} ({}/{}): {error}", input.name, input.tenant_id, input.dataset_id))
-        })
+    inputs.iter().filter_map(|input| {
+        let error = input.error.as_ref()?;
+        Some(format!("input {} ({}/{}): {error}", input.name, input.tenant_id, input.dataset_id))
+    })
 }
 
 fn of_delivery(delivery: &Delivery) -> impl Iterator<Item = String> {

@@ -8,7 +8,10 @@
 //! the first; whoever holds some of the second waits for nothing but the spool. Acknowledged data never waits. It
 //! takes what is free anywhere, and its own part is there whatever else piles up.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -24,6 +27,8 @@ const EIGHTHS: [usize; 3] = [3, 3, 2];
 #[derive(Debug, Clone)]
 pub struct MemoryBudget {
     parts: Arc<[Arc<Semaphore>; 3]>,
+    /// Units that were set aside.
+    aside: Arc<AtomicUsize>,
     total: usize,
 }
 
@@ -68,18 +73,21 @@ impl MemoryBudget {
         let total = usize::try_from(bytes).unwrap_or(usize::MAX).div_ceil(UNIT).clamp(1024, most);
         let total = total.next_multiple_of(8);
         let parts = EIGHTHS.map(|eighths| Arc::new(Semaphore::new(total / 8 * eighths)));
-        Self { parts: Arc::new(parts), total }
+        Self { parts: Arc::new(parts), aside: Arc::default(), total }
     }
 
-    /// Takes `bytes`, at most half of everything, from all parts alike and for good.
+    /// Takes `bytes` from all parts alike and for good; all who call this get half of everything at most.
     pub fn set_aside(&self, bytes: usize) -> Reservation {
-        let units = bytes.div_ceil(UNIT).min(self.total / 2);
+        let wanted = bytes.div_ceil(UNIT).min(self.total / 2);
+        let before = self.aside.fetch_add(wanted, Relaxed);
+        let units = wanted.min((self.total / 2).saturating_sub(before));
         let mut share = Reservation::default();
         for (part, eighths) in EIGHTHS.into_iter().enumerate() {
             if let Some(more) = self.take(part, units / 8 * eighths) {
                 share.merge(more);
             }
         }
+        self.aside.fetch_sub(wanted - share.bytes() / UNIT, Relaxed);
         share
     }
 
@@ -204,6 +212,14 @@ mod tests {
         budget.grow_half(&mut half, 10 << 20).await;
         assert_eq!((half.bytes(), whole.bytes()), (192 * 1024, 192 * 1024));
         assert_eq!(budget.try_reserve(128 * 1024).map(|share| share.bytes()), Some(128 * 1024));
+    }
+
+    #[test]
+    fn all_that_is_set_aside_is_half_at_most() {
+        let budget = MemoryBudget::new(1 << 20);
+        let aside = [300, 300, 300].map(|kib| budget.set_aside(kib * 1024));
+        assert_eq!(aside.each_ref().map(|share| share.bytes() / 1024), [296, 208, 0]);
+        assert!(budget.used() <= 512 * 1024);
     }
 
     #[tokio::test]

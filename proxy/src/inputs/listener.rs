@@ -130,8 +130,9 @@ impl Running {
                 Ok(())
             }
             (Self::Lines(listener), Settings::Lines(settings)) => {
+                listener.change(&new.settings)?;
                 listener.service.set_settings(settings.clone());
-                listener.change(&new.settings)
+                Ok(())
             }
             (Self::Http(listener), Settings::Http(_)) => listener.change(&new.settings),
             // Never asked for: see `fits`.

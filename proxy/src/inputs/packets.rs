@@ -4,14 +4,50 @@ use std::{net::IpAddr, sync::Arc};
 
 use super::udp::UdpPort;
 
-/// Bytes from which a batch is handed over.
-const FULL_BYTES: usize = 512 * 1024;
 /// Datagrams from which a batch is handed over.
 const FULL_DATAGRAMS: usize = 2048;
+/// Bytes that one message of the kernel adds.
+const MESSAGE: usize = 64 * 1024;
+/// What a batch holds beside the bytes of datagrams: lengths, groups, ports.
+const HEADS: usize = 128 * 1024;
+/// Batches on their way to one decoder.
+const IN_FLIGHT: std::ops::RangeInclusive<usize> = 2..=8;
+/// Bytes from which a batch is handed over.
+const FULL_BYTES: std::ops::RangeInclusive<usize> = 16 * 1024..=512 * 1024;
+/// Of the memory budget, at most.
+const PART: usize = 4;
+
+/// How many batches of which size each pair of threads has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Batches {
+    /// On their way to the decoder.
+    pub in_flight: usize,
+    /// Bytes from which one is handed over.
+    pub full: usize,
+}
+
+impl Batches {
+    /// For `pairs` of threads within a quarter of a budget of `total` bytes. A budget that is too small for the
+    /// smallest batches is exceeded.
+    pub fn within(total: u64, pairs: usize) -> Self {
+        let each = usize::try_from(total).unwrap_or(usize::MAX) / PART / pairs.max(1);
+        let largest = FULL_BYTES.end() + MESSAGE + HEADS;
+        let in_flight = (each / largest).saturating_sub(BESIDES).clamp(*IN_FLIGHT.start(), *IN_FLIGHT.end());
+        let full = (each / (in_flight + BESIDES)).saturating_sub(MESSAGE + HEADS);
+        Self { in_flight, full: full.clamp(*FULL_BYTES.start(), *FULL_BYTES.end()) }
+    }
+
+    /// Most bytes that one pair's batches hold.
+    pub fn memory(self) -> usize {
+        (self.in_flight + BESIDES) * (self.full + MESSAGE + HEADS)
+    }
+}
+/// Batches that are not on their way: being filled, waiting to be sent off, being decoded.
+const BESIDES: usize = 3;
 
 /// Datagrams that arrived at about one time. Consecutive ones of one sender form a group, so that what is done per
 /// sender is not done per datagram.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct PacketBatch {
     /// When the first one was taken from its socket, Unix nanoseconds.
     pub received_ns: u64,
@@ -19,6 +55,7 @@ pub(super) struct PacketBatch {
     lengths: Vec<u32>,
     groups: Vec<GroupHead>,
     ports: Vec<Arc<UdpPort>>,
+    full: usize,
 }
 
 #[derive(Debug)]
@@ -57,12 +94,18 @@ impl<'a> Iterator for Datagrams<'a> {
 }
 
 impl PacketBatch {
+    /// One that is handed over with `full` bytes. Its memory is used as it fills.
+    pub fn new(full: usize) -> Self {
+        let bytes = Vec::with_capacity(full + MESSAGE);
+        Self { received_ns: 0, bytes, lengths: Vec::new(), groups: Vec::new(), ports: Vec::new(), full }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.lengths.is_empty()
     }
 
     pub fn is_full(&self) -> bool {
-        self.bytes.len() >= FULL_BYTES || self.lengths.len() >= FULL_DATAGRAMS
+        self.bytes.len() >= self.full || self.lengths.len() >= FULL_DATAGRAMS
     }
 
     /// Adds a datagram, or several of `segment` bytes each that the kernel merged.
@@ -130,7 +173,7 @@ mod tests {
         let port = || UdpPort::new(Arc::new(Table::new(Vec::new())), Arc::default());
         let (one, two) = (port(), port());
         let address = |last: u8| IpAddr::from([192, 0, 2, last]);
-        let mut batch = PacketBatch::default();
+        let mut batch = PacketBatch::new(*FULL_BYTES.end());
         for _ in 0..2 {
             assert!(batch.is_empty());
             batch.push(&one, address(1), b"a", None);
@@ -162,5 +205,42 @@ mod tests {
             batch.push(&one, address(1), &[0; 1000], None);
         }
         assert_eq!(batch.groups().next().unwrap().bytes, 525_000);
+    }
+
+    #[test]
+    fn batches_stay_within_a_quarter_of_the_budget() {
+        for (mebibytes, pairs, in_flight) in [(64, 2, 8), (64, 4, 2), (64, 8, 2), (1024, 8, 8), (16, 2, 2)] {
+            let total = mebibytes << 20;
+            let batches = Batches::within(total, pairs);
+            assert_eq!(batches.in_flight, in_flight, "{mebibytes} {pairs}");
+            let all = (batches.memory() * pairs) as u64;
+            assert!(all <= total / 4 && (all > total / 8 || mebibytes == 1024), "{mebibytes} {pairs}: {all}");
+        }
+        assert_eq!(Batches::within(1 << 20, 64), Batches { in_flight: 2, full: 16 * 1024 });
+    }
+
+    #[test]
+    fn a_batch_never_outgrows_what_is_reckoned_for_it() {
+        let port = UdpPort::new(Arc::new(Table::new(Vec::new())), Arc::default());
+        let full = *FULL_BYTES.end();
+        let mut batch = PacketBatch::new(full);
+        let before = batch.bytes.capacity();
+        while !batch.is_full() {
+            batch.push(&port, IpAddr::from([192, 0, 2, 1]), &[0; MESSAGE - 1], None);
+        }
+        assert_eq!(batch.bytes.capacity(), before);
+        let mut small = PacketBatch::new(full);
+        for number in 0_u32.. {
+            // Another sender each time, on another port each time.
+            let port = UdpPort::new(Arc::new(Table::new(Vec::new())), Arc::default());
+            small.push(&port, IpAddr::from(number.to_be_bytes()), &[0], None);
+            if small.is_full() {
+                break;
+            }
+        }
+        let heads = small.lengths.capacity() * size_of::<u32>()
+            + small.groups.capacity() * size_of::<GroupHead>()
+            + small.ports.capacity() * size_of::<Arc<UdpPort>>();
+        assert!(heads <= HEADS, "{heads}");
     }
 }

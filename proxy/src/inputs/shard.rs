@@ -1,9 +1,12 @@
 //! Pairs of threads for UDP: a receiver, which only copies and hands over, and a decoder.
 //!
 //! ```text
-//! sockets --recvmmsg--> receiver --PacketBatch (at most 8 on the way)--> decoder --Chunk--> spool
-//!                          ^---------------- emptied batches --------------'
+//! sockets --recvmmsg--> receiver --PacketBatch (2 to 8 on the way)--> decoder --Chunk--> spool
+//!                          ^---------------- emptied batches -----------'
 //! ```
+//! With the first listener what the batches of all pairs may hold is set aside from the memory budget, which also says
+//! how many there are and how large ([`Batches`]).
+//!
 //! When the decoder is behind, the receiver waits, the kernel's buffers fill and the kernel drops and counts.
 
 use std::{
@@ -21,13 +24,12 @@ use tokio::sync::oneshot;
 use super::{
     InputContext, Refusal,
     decoder::{self, Work},
-    packets::PacketBatch,
+    packets::{Batches, PacketBatch},
     socket::{Inbox, Poller, UdpSocket, Waker},
     udp::UdpPort,
 };
+use crate::batch::{MemoryBudget, Reservation};
 
-/// Batches on their way to one decoder.
-const IN_FLIGHT: usize = 8;
 /// How long a datagram waits for others at the receiver.
 const LINGER: Duration = Duration::from_millis(2);
 /// How long a receiver lets datagrams gather in sockets with room, once it has some: a wake-up costs as much as many
@@ -46,7 +48,13 @@ const WAKE: u64 = 0;
 
 /// All pairs of the process.
 #[derive(Debug)]
-pub(super) struct Shards(Vec<Shard>);
+pub(super) struct Shards {
+    all: Vec<Shard>,
+    memory: MemoryBudget,
+    /// Bytes of all batches.
+    needed: usize,
+    aside: Mutex<Reservation>,
+}
 
 #[derive(Debug)]
 struct Shard {
@@ -64,30 +72,40 @@ enum Command {
 impl Shards {
     /// Starts `count` pairs.
     pub fn start(count: usize, context: &InputContext) -> io::Result<Arc<Self>> {
-        (0..count.max(1))
-            .map(|number| Shard::start(number, context))
-            .collect::<io::Result<_>>()
-            .map(Self)
-            .map(Arc::new)
+        let (count, memory) = (count.max(1), context.memory.clone());
+        let batches = Batches::within(memory.total(), count);
+        let all =
+            (0..count).map(|number| Shard::start(number, context, batches)).collect::<io::Result<_>>()?;
+        Ok(Arc::new(Self { all, memory, needed: count * batches.memory(), aside: Mutex::default() }))
     }
 
     /// Number of pairs: sockets a listener needs.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.all.len()
     }
 
     /// Receives from these sockets, one per pair.
     pub fn add(&self, port: &Arc<UdpPort>, sockets: &[Arc<UdpSocket>]) -> io::Result<()> {
-        for (shard, socket) in self.0.iter().zip(sockets) {
+        self.set_aside();
+        for (shard, socket) in self.all.iter().zip(sockets) {
             shard.send(Command::Add(Arc::clone(port), Arc::clone(socket)))?;
         }
         Ok(())
     }
 
+    /// What is not free now comes with a later listener.
+    fn set_aside(&self) {
+        let mut aside = self.aside.lock();
+        let missing = self.needed.saturating_sub(aside.bytes());
+        if missing > 0 {
+            aside.merge(self.memory.set_aside(missing));
+        }
+    }
+
     /// Drains and closes the sockets of a listener; returns when its lines are with the spool.
     pub async fn remove(&self, port: u64) {
         let mut waits = Vec::new();
-        for shard in &self.0 {
+        for shard in &self.all {
             let (done, wait) = oneshot::channel();
             if shard.send(Command::Remove(port, done)).is_ok() {
                 waits.push(wait);
@@ -106,7 +124,7 @@ impl Shards {
     /// Ends all threads after they handed over what they hold.
     pub async fn stop(&self) {
         let threads: Vec<_> = self
-            .0
+            .all
             .iter()
             .flat_map(|shard| {
                 let _ = shard.send(Command::Stop);
@@ -122,10 +140,10 @@ impl Shards {
 }
 
 impl Shard {
-    fn start(number: usize, context: &InputContext) -> io::Result<Self> {
+    fn start(number: usize, context: &InputContext, batches: Batches) -> io::Result<Self> {
         let (commands, inbox) = unbounded();
-        let (to_decoder, work) = bounded(IN_FLIGHT);
-        let (emptied, spare) = bounded(IN_FLIGHT);
+        let (to_decoder, work) = bounded(batches.in_flight);
+        let (emptied, spare) = bounded(batches.in_flight);
         let waker = Arc::new(Waker::new()?);
         let receiver = Reception {
             poller: Poller::new()?,
@@ -133,7 +151,8 @@ impl Shard {
             commands: inbox,
             sockets: HashMap::new(),
             inbox: Inbox::new(),
-            batch: PacketBatch::default(),
+            batch: PacketBatch::new(batches.full),
+            full: batches.full,
             since: None,
             decoder: to_decoder,
             spare,
@@ -187,6 +206,8 @@ struct Reception {
     sockets: HashMap<u64, Source>,
     inbox: Inbox,
     batch: PacketBatch,
+    /// Bytes from which it is handed over.
+    full: usize,
     /// When the first datagram of `batch` was taken.
     since: Option<Instant>,
     decoder: Sender<Work>,
@@ -295,7 +316,7 @@ impl Reception {
                 self.batch.push(&source.port, message.source, message.bytes, message.segment);
                 if self.batch.is_full() {
                     self.since = None;
-                    exchange(&mut self.batch, &self.decoder, &self.spare);
+                    exchange(&mut self.batch, &self.decoder, &self.spare, self.full);
                 }
             }
             if let Some(counter) = drops {
@@ -310,14 +331,20 @@ impl Reception {
 
     fn hand_over(&mut self) {
         self.since = None;
-        exchange(&mut self.batch, &self.decoder, &self.spare);
+        exchange(&mut self.batch, &self.decoder, &self.spare, self.full);
     }
 }
 
 /// Sends the batch off and takes an empty one. Waits while the decoder is behind.
-fn exchange(batch: &mut PacketBatch, decoder: &Sender<Work>, spare: &Receiver<PacketBatch>) {
+fn exchange(
+    batch: &mut PacketBatch,
+    decoder: &Sender<Work>,
+    spare: &Receiver<PacketBatch>,
+    full_bytes: usize,
+) {
     if !batch.is_empty() {
-        let full = std::mem::replace(batch, spare.try_recv().unwrap_or_default());
+        let empty = spare.try_recv().unwrap_or_else(|_| PacketBatch::new(full_bytes));
+        let full = std::mem::replace(batch, empty);
         // The decoder outlives this thread: it ends when this sender is gone.
         let _ = decoder.send(Work::Batch(full));
     }

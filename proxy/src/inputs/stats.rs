@@ -137,7 +137,7 @@ impl InputStats {
         self.state.lock().clone()
     }
 
-    /// Sets the state; `error` says why it is not listening.
+    /// Sets the state; `error` says why it is not listening, or not as configured.
     pub fn set_state(&self, state: InputState, error: Option<String>) {
         *self.state.lock() = (state, error);
     }

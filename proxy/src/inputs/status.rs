@@ -24,7 +24,7 @@ pub struct InputStatus {
     pub state: InputState,
     /// Where it listens, with the port the system chose for 0: `udp 0.0.0.0:514`.
     pub addresses: Vec<String>,
-    /// Why it does not listen, and what to do.
+    /// Why it does not listen, or not as configured, and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Number of the configuration that holds for it, counted since start.

@@ -1,8 +1,8 @@
 //! Starts, changes and ends listeners so that they are what the configuration says.
 //!
 //! One task owns all listeners and obeys commands in order. A change is applied by difference: a listener that stays
-//! keeps its socket and only gets other routes; new ones are bound before old ones close; one that cannot be bound is
-//! tried again until it can, while the others run.
+//! keeps its socket and only gets other routes; new ones are bound before old ones close; one that cannot be bound, or
+//! cannot have its new settings, is tried again until it can, while the others run.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -22,7 +22,7 @@ use super::{
     InputContext, InputState, InputStats, InputStatus, ListenerStatus, Route,
     listener::{self, Content, Running},
     metrics,
-    plan::{self, ListenerKey},
+    plan::{self, ListenerKey, Settings},
     shard::Shards,
 };
 use crate::{
@@ -157,6 +157,8 @@ struct Actor {
 /// A listener as wanted, bound or not.
 struct Listener {
     content: Content,
+    /// What holds instead of the settings of `content` as long as those cannot be had.
+    old_settings: Option<Settings>,
     /// Counts what belongs to no input.
     counters: Arc<InputStats>,
     running: Option<Running>,
@@ -189,8 +191,7 @@ impl Actor {
                     None => return self.stop().await,
                 },
                 () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {
-                    let now = Instant::now();
-                    self.bind(|listener| listener.retry.is_some_and(|retry| retry.at <= now));
+                    self.try_again(Instant::now());
                     self.show_states();
                 }
             }
@@ -262,6 +263,18 @@ impl Actor {
         }
         closing.extend(old.into_values().filter_map(|listener| listener.running));
         closing
+    }
+
+    /// Binds what could not be bound, and changes what could not be changed.
+    fn try_again(&mut self, now: Instant) {
+        let due = |listener: &Listener| listener.retry.is_some_and(|retry| retry.at <= now);
+        for listener in self.listeners.values_mut().filter(|listener| due(listener)) {
+            if let Some(running) = listener.running.take() {
+                let content = listener.content.clone();
+                listener.go_on(running, content);
+            }
+        }
+        self.bind(|listener| listener.running.is_none() && due(listener));
     }
 
     /// Binds those that `wanted` picks.
@@ -350,24 +363,48 @@ impl Actor {
 
 impl Listener {
     fn new(content: Content) -> Self {
-        Self { content, counters: Arc::default(), running: None, error: None, retry: None }
+        Self {
+            content,
+            old_settings: None,
+            counters: Arc::default(),
+            running: None,
+            error: None,
+            retry: None,
+        }
     }
 
     /// Goes on with other content; a socket that cannot is put to those to close.
     fn change(mut self, content: Content, closing: &mut Vec<Running>) -> Self {
         match self.running.take() {
             Some(running) if running.fits(&content.settings) => {
-                self.error = running.change(&self.content, &content).err();
-                if let Some(error) = &self.error {
-                    tracing::warn!(address = %running.address(), "listener goes on with its old settings: {error}");
-                }
-                self.running = Some(running);
+                self.retry = None;
+                self.go_on(running, content);
+                return self;
             }
-            Some(running) => closing.push(running),
-            None => self.retry = None,
+            Some(running) => {
+                closing.push(running);
+                (self.old_settings, self.error) = (None, None);
+            }
+            None => {}
         }
+        self.retry = None;
         self.content = content;
         self
+    }
+
+    /// Goes on with other content on the same socket; with its old settings when it cannot have the new ones.
+    fn go_on(&mut self, running: Running, content: Content) {
+        let wanted = std::mem::replace(&mut self.content, content);
+        let settings = self.old_settings.take().unwrap_or(wanted.settings);
+        let old = Content { settings, routes: wanted.routes };
+        match running.change(&old, &self.content) {
+            Ok(()) => (self.error, self.retry) = (None, None),
+            Err(error) => {
+                self.old_settings = Some(old.settings);
+                self.failed(format!("{} goes on with its old settings: {error}", running.address()));
+            }
+        }
+        self.running = Some(running);
     }
 
     /// Protocol and address, with the port the system chose for 0.

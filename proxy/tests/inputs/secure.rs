@@ -73,6 +73,50 @@ async fn syslog_over_tls() {
     assert_eq!(rig.status("devices").lines, 1);
 }
 
+/// What a reload could not have it gets later, without another change of the configuration.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_comes_after_the_reload_is_used_then_and_a_problem_until_then() {
+    bytefreezer_proxy::inputs::tls::install_provider();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let tls = ServerTls {
+        cert_file: path("cert.pem"),
+        key_file: path("key.pem"),
+        client_ca_file: None,
+        client_cert_required: false,
+    };
+    let mut rig = Rig::start(vec![tcp("lines")]).await;
+    let address = rig.address("lines", "tcp");
+    let secure = with(tcp("lines"), |input| match &mut input.source {
+        Source::Tcp(source) => (source.tls, source.max_connections) = (Some(tls), 2),
+        _ => unreachable!(),
+    });
+    rig.apply(vec![secure.clone()]).await;
+    let behind = |rig: &Rig| {
+        let status = rig.status("lines");
+        status.state == InputState::Listening && status.error.is_some_and(|error| error.contains("cert.pem"))
+    };
+    assert!(behind(&rig), "{:?}", rig.status("lines"));
+    TcpStream::connect(address).unwrap().write_all(b"still plain\n").unwrap();
+    rig.wait_lines("lines", 1).await;
+    // A change of something else forgets nothing.
+    rig.apply(vec![secure.clone(), on_host(tcp("other"), "127.0.0.2")]).await;
+    assert!(behind(&rig), "{:?}", rig.status("lines"));
+
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(path("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    std::fs::write(path("cert.pem"), made.cert.pem()).unwrap();
+    rig.wait_status("lines", |status| status.error.is_none()).await;
+    assert_eq!(rig.address("lines", "tcp"), address);
+    TcpStream::connect(address).unwrap().write_all(b"no longer plain\n").unwrap();
+    rig.wait_status("lines", |status| status.refused.get("handshake") == Some(&1)).await;
+    assert_eq!(rig.status("lines").lines, 1);
+    // It goes back as well.
+    rig.apply(vec![tcp("lines")]).await;
+    TcpStream::connect(address).unwrap().write_all(b"plain again\n").unwrap();
+    rig.wait_lines("lines", 2).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn behind_a_load_balancer_the_header_names_the_sender() {
     let behind =

@@ -43,6 +43,7 @@ async fn h52_w39_health_tells_the_truth_about_inputs_receiver_and_counters() {
         let mut inputs = world.inputs.lock();
         (inputs[0].messages, inputs[0].bytes, inputs[0].lines, inputs[0].kernel_drops) = (5, 50, 4, 2);
         inputs[0].refused.insert("source", 1);
+        inputs[0].error = Some("goes on with its old settings".to_owned());
         inputs[1].state = InputState::Retrying;
         inputs[1].error = Some("port 8081 is busy".to_owned());
         let mut delivery = world.delivery.lock();
@@ -70,6 +71,7 @@ async fn h52_w39_health_tells_the_truth_about_inputs_receiver_and_counters() {
     }
     assert_eq!(counters["last_activity"], "2026-01-01T00:00:00Z");
     let problems = health["problems"].to_string();
+    assert!(problems.contains("goes on with its old settings"), "{problems}");
     assert!(
         problems.contains("8081 is busy") && problems.contains("delivery to receiver: connection refused"),
         "{problems}"
