@@ -167,7 +167,10 @@ impl Running {
                 });
             }
             // Two sockets cannot have overlapping addresses at a time, and what is not bound has nothing to lose.
-            _ => {
+            bound => {
+                if bound.is_some() {
+                    settings(&port)?;
+                }
                 self.stop.cancel();
                 *self = open(port, state);
             }

@@ -224,9 +224,9 @@ mod tests {
         let port = UdpPort::new(Arc::new(Table::new(Vec::new())), Arc::default());
         let full = *FULL_BYTES.end();
         let mut batch = PacketBatch::new(full);
-        let before = batch.bytes.capacity();
+        let (before, message) = (batch.bytes.capacity(), vec![0; MESSAGE - 1]);
         while !batch.is_full() {
-            batch.push(&port, IpAddr::from([192, 0, 2, 1]), &[0; MESSAGE - 1], None);
+            batch.push(&port, IpAddr::from([192, 0, 2, 1]), &message, None);
         }
         assert_eq!(batch.bytes.capacity(), before);
         let mut small = PacketBatch::new(full);

@@ -282,7 +282,11 @@ async fn the_api_stays_where_it_is_until_it_can_move() {
     });
     assert!(world.api.apply().unwrap_err().contains("/nowhere"));
     let url = format!("http://127.0.0.1:{port}/livez");
-    assert!(world.client().get(url).send().await.unwrap().status().is_success(), "without TLS as before");
+    assert!(world.client().get(&url).send().await.unwrap().status().is_success(), "without TLS as before");
+    // The same with an address that needs the port of the present one.
+    world.change(|running| running.config.server.api_host = [127, 0, 0, 1].into());
+    assert!(world.api.apply().unwrap_err().contains("/nowhere"));
+    assert!(world.client().get(&url).send().await.unwrap().status().is_success(), "where it was");
 }
 
 #[tokio::test]
