@@ -143,9 +143,10 @@ impl MemoryBudget {
         (self.total.saturating_sub(free) * UNIT) as u64
     }
 
-    /// Share that is reserved now, 0 to 1.
+    /// Share that is reserved now, 0 to 1, of what was not set aside.
     pub fn fill(&self) -> f32 {
-        self.used() as f32 / self.total() as f32
+        let aside = (self.aside.load(Relaxed) * UNIT) as u64;
+        self.used().saturating_sub(aside) as f32 / self.total().saturating_sub(aside) as f32
     }
 
     /// Share of the part for whole lines that is reserved now. When it is 1, lines wait; acknowledged data is refused at
@@ -218,8 +219,11 @@ mod tests {
     fn all_that_is_set_aside_is_half_at_most() {
         let budget = MemoryBudget::new(1 << 20);
         let aside = [300, 300, 300].map(|kib| budget.set_aside(kib * 1024));
-        assert_eq!(aside.each_ref().map(|share| share.bytes() / 1024), [296, 208, 0]);
+        assert_eq!(aside.each_ref().map(|share| share.bytes() / 1024), [296, 216, 0]);
         assert!(budget.used() <= 512 * 1024);
+        assert!(budget.fill() < f32::EPSILON);
+        let _lines = budget.try_reserve(256 * 1024);
+        assert!((budget.fill() - 0.5).abs() < 0.02, "{}", budget.fill());
     }
 
     #[tokio::test]

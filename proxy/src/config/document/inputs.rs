@@ -174,9 +174,10 @@ pub struct TcpInput {
     /// Most open connections.
     #[schemars(range(min = 1, max = 1_000_000), extend("x-protects" = true))]
     pub max_connections: u32,
-    /// Of these, most of one address (of one /64 with IPv6). Default: a quarter of `max_connections`, from three quarters
-    /// of them on; behind a balancer without PROXY protocol set it to `max_connections`.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    /// Of these, most of one address (of one /64 with IPv6). Default: an address that holds a quarter of
+    /// `max_connections` gets none of the last quarter. Behind a balancer without PROXY protocol set it to
+    /// `max_connections`.
+    #[schemars(range(min = 1, max = 1_000_000), extend("x-protects" = true))]
     pub max_connections_per_source: Option<u32>,
     /// Seconds of silence after which a connection is closed; 0 is never.
     #[schemars(range(max = YEAR))]
@@ -278,9 +279,10 @@ pub struct SyslogInput {
     /// TCP: most open connections.
     #[schemars(range(min = 1, max = 1_000_000), extend("x-protects" = true))]
     pub max_connections: u32,
-    /// TCP: of these, most of one address (of one /64 with IPv6). Default: a quarter of `max_connections`, from three quarters
-    /// of them on; behind a balancer without PROXY protocol set it to `max_connections`.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    /// TCP: of these, most of one address (of one /64 with IPv6). Default: an address that holds a quarter of
+    /// `max_connections` gets none of the last quarter. Behind a balancer without PROXY protocol set it to
+    /// `max_connections`.
+    #[schemars(range(min = 1, max = 1_000_000), extend("x-protects" = true))]
     pub max_connections_per_source: Option<u32>,
     /// TCP: seconds of silence after which a connection is closed; 0 is never.
     #[schemars(range(max = YEAR))]
@@ -357,9 +359,10 @@ pub struct HttpInput {
     /// Most open connections.
     #[schemars(range(min = 1, max = 1_000_000), extend("x-protects" = true))]
     pub max_connections: u32,
-    /// Of these, most of one address (of one /64 with IPv6). Default: a quarter of `max_connections`, from three quarters
-    /// of them on; behind a balancer without PROXY protocol set it to `max_connections`.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    /// Of these, most of one address (of one /64 with IPv6). Default: an address that holds a quarter of
+    /// `max_connections` gets none of the last quarter. Behind a balancer without PROXY protocol set it to
+    /// `max_connections`.
+    #[schemars(range(min = 1, max = 1_000_000), extend("x-protects" = true))]
     pub max_connections_per_source: Option<u32>,
     /// Seconds for a whole request.
     #[schemars(range(min = 1, max = YEAR))]
