@@ -50,4 +50,6 @@ mod shutdown;
 #[cfg(feature = "runtime")]
 pub mod spool;
 #[cfg(feature = "runtime")]
+mod throttle;
+#[cfg(feature = "runtime")]
 mod watch;

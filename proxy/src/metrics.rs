@@ -3,7 +3,10 @@
 //! (input, tenant, dataset) or by an enum (cause, state, code class).
 
 use parking_lot::Mutex;
-use prometheus_client::{encoding::text::encode, registry::Registry};
+use prometheus_client::{
+    encoding::text::encode,
+    registry::{Metric, Registry},
+};
 
 /// The registry of the process.
 #[derive(Debug)]
@@ -19,6 +22,12 @@ impl Metrics {
     /// Lets a module register what it owns.
     pub fn register<T>(&self, build: impl FnOnce(&mut Registry) -> T) -> T {
         build(&mut self.0.lock())
+    }
+
+    /// Registers one metric and hands it back.
+    pub fn add<M: Metric + Clone>(&self, name: &str, help: &str, metric: M) -> M {
+        self.0.lock().register(name, help, metric.clone());
+        metric
     }
 
     /// The exposition text.

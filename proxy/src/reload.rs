@@ -233,22 +233,19 @@ struct ReloadMetrics {
 
 impl ReloadMetrics {
     fn new(metrics: &Metrics) -> Self {
-        let own =
-            Self { reloads: Family::default(), failing: Gauge::default(), generation: Gauge::default() };
-        metrics.register(|registry| {
-            registry.register("config_reloads", "Configurations applied or refused", own.reloads.clone());
-            registry.register(
+        Self {
+            reloads: metrics.add("config_reloads", "Configurations applied or refused", Family::default()),
+            failing: metrics.add(
                 "config_failing",
                 "1 while the file as it is does not run, or not all of it",
-                own.failing.clone(),
-            );
-            registry.register(
+                Gauge::default(),
+            ),
+            generation: metrics.add(
                 "config_generation",
                 "1 at start, one more with each reload",
-                own.generation.clone(),
-            );
-        });
-        own
+                Gauge::default(),
+            ),
+        }
     }
 
     fn applied(&self, running: &Running) {

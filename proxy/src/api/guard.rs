@@ -21,7 +21,7 @@ use subtle::ConstantTimeEq;
 use super::{ApiError, ApiState};
 use crate::{
     config::{Secret, Server},
-    inputs::throttle::Throttle,
+    throttle::Throttle,
 };
 
 /// Headers, and beginnings of headers, that say somebody else stands behind the peer.

@@ -61,41 +61,29 @@ pub struct DeliverMetrics {
 impl DeliverMetrics {
     /// Registers them.
     pub fn new(metrics: &Metrics) -> Self {
-        let own = Self {
-            duration: Histogram::new(exponential_buckets(0.005, 2.0, 14)),
-            latency: Histogram::new(exponential_buckets(0.05, 3.0, 14)),
-            uploads: Family::default(),
-            bytes: Counter::default(),
-            lines: Counter::default(),
-            in_flight: Gauge::default(),
-            circuits: Family::default(),
-            buried: Family::default(),
-            returned: Counter::default(),
-        };
-        metrics.register(|registry| {
-            registry.register(
+        Self {
+            duration: metrics.add(
                 "upload_duration_seconds",
                 "Time from the start of an upload to its outcome",
-                own.duration.clone(),
-            );
-            registry.register(
+                Histogram::new(exponential_buckets(0.005, 2.0, 14)),
+            ),
+            latency: metrics.add(
                 "delivery_latency_seconds",
                 "Time from the first line of a batch to its delivery",
-                own.latency.clone(),
-            );
-            registry.register("uploads", "Uploads by outcome", own.uploads.clone());
-            registry.register("uploaded_bytes", "Compressed bytes delivered", own.bytes.clone());
-            registry.register("uploaded_lines", "Lines delivered", own.lines.clone());
-            registry.register("uploads_in_flight", "Uploads running now", own.in_flight.clone());
-            registry.register("circuit_open", "Open circuits by scope", own.circuits.clone());
-            registry.register("upload_dlq_moves", "Batches set aside by delivery", own.buried.clone());
-            registry.register(
+                Histogram::new(exponential_buckets(0.05, 3.0, 14)),
+            ),
+            uploads: metrics.add("uploads", "Uploads by outcome", Family::default()),
+            bytes: metrics.add("uploaded_bytes", "Compressed bytes delivered", Counter::default()),
+            lines: metrics.add("uploaded_lines", "Lines delivered", Counter::default()),
+            in_flight: metrics.add("uploads_in_flight", "Uploads running now", Gauge::default()),
+            circuits: metrics.add("circuit_open", "Open circuits by scope", Family::default()),
+            buried: metrics.add("upload_dlq_moves", "Batches set aside by delivery", Family::default()),
+            returned: metrics.add(
                 "dlq_returned",
                 "Batches that returned from the DLQ by themselves",
-                own.returned.clone(),
-            );
-        });
-        own
+                Counter::default(),
+            ),
+        }
     }
 
     /// Deliveries and failed uploads since start.

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     ids::{DatasetKey, TenantId},
-    inputs::throttle::Throttle,
     spool::{Entry, Failure, Stamp, State},
+    throttle::Throttle,
 };
 
 mod ends;

@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     ids::DatasetKey,
-    inputs::throttle::Throttle,
     spool::{Entry, Failure, Reason, SpoolHandle, Stamp, State},
+    throttle::Throttle,
 };
 
 /// DLQ entries looked at in one pass.

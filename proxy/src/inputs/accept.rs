@@ -31,12 +31,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::{
-    InputStats, Refusal, proxy_protocol,
+    InputStats, Refusal,
+    forward::forward_writes,
+    proxy_protocol,
     shares::{Holder, Share, Shares},
-    throttle::Throttle,
     tls::TlsHandle,
 };
-use crate::config::Listen;
+use crate::{config::Listen, throttle::Throttle};
 
 /// Connections the kernel completes before they are accepted.
 const BACKLOG: i32 = 4096;
@@ -48,7 +49,6 @@ pub const STOP_GRACE: Duration = Duration::from_secs(5);
 const BACK_OFF: Duration = Duration::from_millis(100);
 const KEEPALIVE: Duration = Duration::from_mins(1);
 const KEEPALIVE_PROBES: Duration = Duration::from_secs(15);
-const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// What a connection is read from and written to.
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -223,26 +223,13 @@ impl Acceptor {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Logs {
     accept: Throttle,
     connections: Throttle,
     share: Throttle,
     handshake: Throttle,
     panic: Throttle,
-}
-
-impl Default for Logs {
-    fn default() -> Self {
-        let throttle = || Throttle::new(LOG_EVERY);
-        Self {
-            accept: throttle(),
-            connections: throttle(),
-            share: throttle(),
-            handshake: throttle(),
-            panic: throttle(),
-        }
-    }
 }
 
 /// One connection from accept to end. A panic ends it alone.
@@ -387,28 +374,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
+    forward_writes!();
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

@@ -6,10 +6,9 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
 };
 
-use super::{InputStats, Refusal, Senders, prefix::PrefixTable, throttle::Throttle};
+use super::{InputStats, Refusal, Senders, prefix::PrefixTable};
 use crate::{
     batch::{Class, Level, MemoryBudget, Stream, StreamKey},
     config::{DataFormat, Input, Source},
@@ -23,6 +22,7 @@ use crate::{
     ledger::Ledger,
     metrics::Metrics,
     spool::{Refused, SpoolHandle},
+    throttle::Throttle,
 };
 
 /// What every input gets; clones share it.
@@ -156,7 +156,7 @@ impl Route {
         };
         let key = StreamKey { dataset: input.key.clone(), hint, class };
         let stream = Arc::new(Stream { key, batching: input.batching.clone() });
-        let refusals = Throttle::new(Duration::from_secs(10));
+        let refusals = Throttle::default();
         Ok(Self { id: NEXT.fetch_add(1, Relaxed), input: Arc::new(input), stream, stats, decoder, refusals })
     }
 
@@ -221,9 +221,7 @@ impl Table {
     pub fn new(routes: Vec<Arc<Route>>) -> Self {
         let prefixes = routes
             .iter()
-            .flat_map(|route| {
-                super::plan::prefixes(&route.input).into_iter().map(|net| (net, Arc::clone(route)))
-            })
+            .flat_map(|route| route.input.prefixes().into_iter().map(|net| (net, Arc::clone(route))))
             .collect();
         Self { prefixes: PrefixTable::new(prefixes), routes }
     }

@@ -16,9 +16,8 @@ use tokio::sync::oneshot;
 use super::{
     Decoded, InputContext, Refusal, Route,
     packets::{Group, PacketBatch},
-    throttle::Throttle,
 };
-use crate::{batch::LineBuffer, decode::ReceiveTime, spool::member::Compressor};
+use crate::{batch::LineBuffer, decode::ReceiveTime, spool::member::Compressor, throttle::Throttle};
 
 /// How long a line waits for others of its stream.
 const HOLD: Duration = Duration::from_millis(50);
@@ -60,7 +59,7 @@ struct Open {
 impl Worker {
     pub fn new(context: InputContext, work: Receiver<Work>, emptied: Sender<PacketBatch>) -> Self {
         let out = Output { context, compressor: Compressor::default() };
-        let panics = Throttle::new(Duration::from_secs(10));
+        let panics = Throttle::default();
         Self { work, emptied, streams: HashMap::new(), due: None, out, panics }
     }
 

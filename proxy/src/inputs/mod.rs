@@ -12,6 +12,7 @@
 pub mod accept;
 mod context;
 mod decoder;
+mod forward;
 pub mod http;
 mod listener;
 mod metrics;
@@ -29,7 +30,6 @@ mod stats;
 mod status;
 mod supervisor;
 mod tcp;
-pub mod throttle;
 pub mod tls;
 mod udp;
 

@@ -118,7 +118,7 @@ fn run(shared: &Shared, jobs: &Receiver<Work>, answer: &Sender<Answer>) {
         failpoint!("checkpoint.synced");
         let done = result.unwrap_or_else(|error| {
             shared.metrics().file_failures.inc();
-            if shared.told_sync.allow() {
+            if shared.told_sync.pass().is_some() {
                 tracing::warn!(%error, "the log cannot be shortened or prolonged in the background now; trying again");
             }
             shared.abandoned.wait(Duration::from_secs(1));

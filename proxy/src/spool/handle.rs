@@ -26,7 +26,7 @@ use super::{
     files::Layout,
     import::{self, ImportMetrics},
     instance::{self, Instance},
-    limits::{Flag, Limits, Throttle},
+    limits::{Flag, Limits},
     log::Log,
     memory_disk::MemoryDisk,
     metrics::{SpoolMetrics, Usage},
@@ -41,6 +41,7 @@ use crate::{
     batch::{Body, Chunk, Class},
     config::Spooling,
     ids::DatasetKey,
+    throttle::Throttle,
 };
 
 /// Threads that compress tails and write files.

@@ -2,7 +2,7 @@
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use parking_lot::{Condvar, Mutex};
@@ -77,21 +77,5 @@ impl Flag {
         let mut set = self.set.lock();
         self.changed.wait_while_for(&mut set, |set| !*set, most);
         *set
-    }
-}
-
-/// Lets one log line of a kind through every ten seconds.
-#[derive(Debug, Default)]
-pub struct Throttle(Mutex<Option<Instant>>);
-
-impl Throttle {
-    /// Whether it is time again.
-    pub fn allow(&self) -> bool {
-        let mut last = self.0.lock();
-        let due = last.is_none_or(|at| at.elapsed() > Duration::from_secs(10));
-        if due {
-            *last = Some(Instant::now());
-        }
-        due
     }
 }

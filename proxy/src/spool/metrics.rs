@@ -68,81 +68,83 @@ pub struct SpoolMetrics {
 impl SpoolMetrics {
     /// Registers all.
     pub fn new(metrics: &Metrics) -> Self {
-        let this = Self {
-            bytes: Family::default(),
-            batches: Family::default(),
-            events: Family::default(),
-            evicted: Family::default(),
-            log_bytes: Gauge::default(),
-            sync_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
-            log_failures: Counter::default(),
-            file_failures: Counter::default(),
-            batch_bytes: Histogram::new(exponential_buckets(256.0, 4.0, 9)),
-            batch_lines: Histogram::new(exponential_buckets(1.0, 4.0, 11)),
-            recovered: Counter::default(),
-            quarantined: Counter::default(),
-            quarantined_lines: Counter::default(),
-            foreign: Gauge::default(),
-            unreadable: Gauge::default(),
-            oldest_seconds: Gauge::default(),
-            segments_removed: Counter::default(),
-            checkpointed: Counter::default(),
-            checkpoints: Counter::default(),
-        };
-        metrics.register(|r| {
-            r.register("spool_bytes", "Bytes of batch files by state", this.bytes.clone());
-            r.register("spool_batches", "Closed batches by state", this.batches.clone());
-            r.register("spool_events", "Events in closed batches by state", this.events.clone());
-            r.register("spool_evicted", "Batches evicted by class and cause", this.evicted.clone());
-            r.register("spool_log_bytes", "Bytes of log segments", this.log_bytes.clone());
-            r.register("spool_sync_seconds", "Duration of fdatasync on the log", this.sync_seconds.clone());
-            r.register("spool_log_failures", "Failed writes and syncs of the log", this.log_failures.clone());
-            r.register(
+        Self {
+            bytes: metrics.add("spool_bytes", "Bytes of batch files by state", Family::default()),
+            batches: metrics.add("spool_batches", "Closed batches by state", Family::default()),
+            events: metrics.add("spool_events", "Events in closed batches by state", Family::default()),
+            evicted: metrics.add("spool_evicted", "Batches evicted by class and cause", Family::default()),
+            log_bytes: metrics.add("spool_log_bytes", "Bytes of log segments", Gauge::default()),
+            sync_seconds: metrics.add(
+                "spool_sync_seconds",
+                "Duration of fdatasync on the log",
+                Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
+            ),
+            log_failures: metrics.add(
+                "spool_log_failures",
+                "Failed writes and syncs of the log",
+                Counter::default(),
+            ),
+            file_failures: metrics.add(
                 "spool_file_failures",
                 "Failed writes of batch files and metadata",
-                this.file_failures.clone(),
-            );
-            r.register(
+                Counter::default(),
+            ),
+            batch_bytes: metrics.add(
                 "spool_batch_size_bytes",
                 "Compressed bytes per closed batch",
-                this.batch_bytes.clone(),
-            );
-            r.register("spool_batch_lines", "Lines per closed batch", this.batch_lines.clone());
-            r.register(
+                Histogram::new(exponential_buckets(256.0, 4.0, 9)),
+            ),
+            batch_lines: metrics.add(
+                "spool_batch_lines",
+                "Lines per closed batch",
+                Histogram::new(exponential_buckets(1.0, 4.0, 11)),
+            ),
+            recovered: metrics.add(
                 "spool_recovered_batches",
                 "Batches found in the spool at start",
-                this.recovered.clone(),
-            );
-            r.register("spool_quarantined", "Pieces set aside as untrustworthy", this.quarantined.clone());
-            r.register(
+                Counter::default(),
+            ),
+            quarantined: metrics.add(
+                "spool_quarantined",
+                "Pieces set aside as untrustworthy",
+                Counter::default(),
+            ),
+            quarantined_lines: metrics.add(
                 "spool_quarantined_events",
                 "Events in quarantined pieces, as far as known",
-                this.quarantined_lines.clone(),
-            );
-            r.register("spool_foreign_files", "Files in the spool that are not ours", this.foreign.clone());
-            r.register(
+                Counter::default(),
+            ),
+            foreign: metrics.add(
+                "spool_foreign_files",
+                "Files in the spool that are not ours",
+                Gauge::default(),
+            ),
+            unreadable: metrics.add(
                 "spool_unreadable_batches",
                 "Batches and folders of earlier runs that cannot be read",
-                this.unreadable.clone(),
-            );
-            r.register(
+                Gauge::default(),
+            ),
+            oldest_seconds: metrics.add(
                 "spool_oldest_seconds",
                 "Age of the oldest undelivered batch",
-                this.oldest_seconds.clone(),
-            );
-            r.register("spool_segments_removed", "Log segments removed", this.segments_removed.clone());
-            r.register(
+                Gauge::default(),
+            ),
+            segments_removed: metrics.add(
+                "spool_segments_removed",
+                "Log segments removed",
+                Counter::default(),
+            ),
+            checkpointed: metrics.add(
                 "spool_checkpointed_batches",
                 "Batches synced to free a segment",
-                this.checkpointed.clone(),
-            );
-            r.register(
+                Counter::default(),
+            ),
+            checkpoints: metrics.add(
                 "spool_checkpoints",
                 "Times that batches were synced to free a segment",
-                this.checkpoints.clone(),
-            );
-        });
-        this
+                Counter::default(),
+            ),
+        }
     }
 
     /// One batch more (`sign` 1) or less (-1) in a state.

@@ -19,7 +19,7 @@ use super::{
     backlog::{Backlog, Origin},
     filer::TailBytes,
     files::Name,
-    limits::{Flag, Limits, Throttle},
+    limits::{Flag, Limits},
     metrics::{SpoolMetrics, Usage},
     recovery::{self, Recovered},
     store::Store,
@@ -30,6 +30,7 @@ use crate::{
     batch::{Class, Reservation},
     config::{Batching, Spooling},
     ledger::{Ledger, Place},
+    throttle::Throttle,
 };
 
 /// Shared state. Locks in it are never held across I/O.
@@ -122,7 +123,7 @@ impl Shared {
 
     /// Says that data of a class is not taken because the spool is full.
     pub fn tell_full(&self, class: Class) {
-        if self.is_full(class) && self.told_refused.allow() {
+        if self.is_full(class) && self.told_refused.pass().is_some() {
             let (bytes, limit) = (self.usage().spool(), self.limits.acknowledged());
             tracing::warn!(
                 ?class,

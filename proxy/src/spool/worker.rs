@@ -406,7 +406,7 @@ impl Worker {
             moved += 1;
             self.shrink_dlq();
         }
-        if moved > 0 && self.shared.told_full.allow() {
+        if moved > 0 && self.shared.told_full.pass().is_some() {
             tracing::warn!(
                 batches = moved,
                 "the spool is full: oldest unacknowledged batches were moved to the DLQ"
@@ -437,7 +437,7 @@ impl Worker {
         self.shared.metrics().evict(entry.class, cause);
         if entry.class == crate::batch::Class::Acknowledged {
             tracing::error!(batch = %entry.file_name(), lines = entry.lines, cause, "acknowledged data was evicted from the DLQ and is lost; raise dlq_max_size_bytes or mend delivery");
-        } else if self.shared.told_evicted.allow() {
+        } else if self.shared.told_evicted.pass().is_some() {
             tracing::error!(batch = %entry.file_name(), lines = entry.lines, cause, "unacknowledged data was evicted from the DLQ and is lost");
         }
         true

@@ -158,6 +158,34 @@ pub enum Oversize {
     Close,
 }
 
+/// What every stream of lines has.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Streams {
+    /// Most open connections.
+    #[schemars(range(min = 1, max = 1_000_000), extend("x-protects" = true))]
+    pub max_connections: u32,
+    /// Of these, most of one address (of one /64 with IPv6). Default: an address that holds a quarter of
+    /// `max_connections` gets none of the last quarter. Behind a balancer without PROXY protocol set it to
+    /// `max_connections`.
+    #[schemars(range(min = 1, max = 1_000_000), extend("x-protects" = true))]
+    pub max_connections_per_source: Option<u32>,
+    /// Seconds of silence after which a connection is closed; 0 is never.
+    #[schemars(range(max = YEAR))]
+    pub read_timeout: u64,
+    /// Longest line or message in bytes.
+    #[schemars(range(min = 64, max = 10_485_759), extend("x-protects" = true))]
+    pub max_line_size: u32,
+    /// What happens with a longer line; it is counted either way.
+    pub oversize: Oversize,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self { max_connections: 1000, max_connections_per_source: None, read_timeout: 300, max_line_size: 1 << 20, oversize: Oversize::Cut }
+    }
+}
+
 /// `config` of a `tcp` input.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -171,22 +199,9 @@ pub struct TcpInput {
     #[serde(flatten)]
     #[allow(missing_docs)]
     pub proxied: Proxied,
-    /// Most open connections.
-    #[schemars(range(min = 1, max = 1_000_000), extend("x-protects" = true))]
-    pub max_connections: u32,
-    /// Of these, most of one address (of one /64 with IPv6). Default: an address that holds a quarter of
-    /// `max_connections` gets none of the last quarter. Behind a balancer without PROXY protocol set it to
-    /// `max_connections`.
-    #[schemars(range(min = 1, max = 1_000_000), extend("x-protects" = true))]
-    pub max_connections_per_source: Option<u32>,
-    /// Seconds of silence after which a connection is closed; 0 is never.
-    #[schemars(range(max = YEAR))]
-    pub read_timeout: u64,
-    /// Longest line in bytes.
-    #[schemars(range(min = 64, max = 10_485_759), extend("x-protects" = true))]
-    pub max_line_size: u32,
-    /// What happens with a longer line; it is counted either way.
-    pub oversize: Oversize,
+    #[serde(flatten)]
+    #[allow(missing_docs)]
+    pub streams: Streams,
     /// Its first byte ends a line.
     pub delimiter: String,
 }
@@ -197,11 +212,7 @@ impl Default for TcpInput {
             common: Common::default(),
             lines: Lines::default(),
             proxied: Proxied::default(),
-            max_connections: 1000,
-            max_connections_per_source: None,
-            read_timeout: 300,
-            max_line_size: 1 << 20,
-            oversize: Oversize::Cut,
+            streams: Streams::default(),
             delimiter: "\n".to_owned(),
         }
     }
@@ -276,22 +287,9 @@ pub struct SyslogInput {
     /// UDP: receive buffer asked of the kernel, in bytes, for each socket.
     #[schemars(range(min = 1024, max = 1_073_741_824))]
     pub read_buffer_size: u32,
-    /// TCP: most open connections.
-    #[schemars(range(min = 1, max = 1_000_000), extend("x-protects" = true))]
-    pub max_connections: u32,
-    /// TCP: of these, most of one address (of one /64 with IPv6). Default: an address that holds a quarter of
-    /// `max_connections` gets none of the last quarter. Behind a balancer without PROXY protocol set it to
-    /// `max_connections`.
-    #[schemars(range(min = 1, max = 1_000_000), extend("x-protects" = true))]
-    pub max_connections_per_source: Option<u32>,
-    /// TCP: seconds of silence after which a connection is closed; 0 is never.
-    #[schemars(range(max = YEAR))]
-    pub read_timeout: u64,
-    /// TCP: longest message in bytes.
-    #[schemars(range(min = 64, max = 10_485_759), extend("x-protects" = true))]
-    pub max_line_size: u32,
-    /// TCP: what happens with a longer message; it is counted either way.
-    pub oversize: Oversize,
+    #[serde(flatten)]
+    #[allow(missing_docs)]
+    pub streams: Streams,
 }
 
 impl Default for SyslogInput {
@@ -305,11 +303,7 @@ impl Default for SyslogInput {
             timezone: "UTC".to_owned(),
             timezones: Vec::new(),
             read_buffer_size: 8 << 20,
-            max_connections: 1000,
-            max_connections_per_source: None,
-            read_timeout: 300,
-            max_line_size: 1 << 20,
-            oversize: Oversize::Cut,
+            streams: Streams::default(),
         }
     }
 }

@@ -91,15 +91,8 @@ impl Reader<'_> {
 
     fn tcp(&mut self, entry: Entry<TcpInput>) -> Option<Input> {
         let (head, config) = split(entry)?;
-        let source = Source::Tcp(TcpSource {
-            max_connections: config.max_connections as usize,
-            max_connections_per_source: config.max_connections_per_source.map(|most| most as usize),
-            read_timeout: seconds(config.read_timeout),
-            max_line_size: config.max_line_size as usize,
-            oversize: oversize(config.oversize),
-            delimiter: values::delimiter(&config.delimiter, &self.at("delimiter"), self.problems),
-            tls: self.tls(config.proxied.tls.as_ref()),
-        });
+        let delimiter = values::delimiter(&config.delimiter, &self.at("delimiter"), self.problems);
+        let source = Source::Tcp(self.streams(&config.streams, &config.proxied, delimiter));
         self.input(head, config.common, Some(config.lines), Some(&config.proxied), source)
     }
 
@@ -122,15 +115,7 @@ impl Reader<'_> {
         }
         let source = Source::Syslog(SyslogSource {
             udp: udp.then_some(UdpSource { read_buffer_size: config.read_buffer_size as usize }),
-            tcp: tcp.then(|| TcpSource {
-                max_connections: config.max_connections as usize,
-                max_connections_per_source: config.max_connections_per_source.map(|most| most as usize),
-                read_timeout: seconds(config.read_timeout),
-                max_line_size: config.max_line_size as usize,
-                oversize: oversize(config.oversize),
-                delimiter: b'\n',
-                tls: self.tls(config.proxied.tls.as_ref()),
-            }),
+            tcp: tcp.then(|| self.streams(&config.streams, &config.proxied, b'\n')),
             mode: match config.syslog_mode {
                 document::SyslogMode::Auto => SyslogMode::Auto,
                 document::SyslogMode::Rfc3164 => SyslogMode::Rfc3164,
@@ -145,6 +130,22 @@ impl Reader<'_> {
             timezones: self.timezones(&config.timezones),
         });
         self.input(head, config.common, None, Some(&config.proxied), source)
+    }
+
+    fn streams(&mut self, written: &document::Streams, proxied: &Proxied, delimiter: u8) -> TcpSource {
+        TcpSource {
+            max_connections: written.max_connections as usize,
+            max_connections_per_source: written.max_connections_per_source.map(|most| most as usize),
+            read_timeout: (written.read_timeout > 0).then(|| Duration::from_secs(written.read_timeout)),
+            max_line_size: written.max_line_size as usize,
+            oversize: match written.oversize {
+                document::Oversize::Cut => Oversize::Cut,
+                document::Oversize::Drop => Oversize::Drop,
+                document::Oversize::Close => Oversize::Close,
+            },
+            delimiter,
+            tls: self.tls(proxied.tls.as_ref()),
+        }
     }
 
     fn timezones(&mut self, written: &[document::SourceZone]) -> Vec<(ipnet::IpNet, String)> {
@@ -433,18 +434,6 @@ impl Reader<'_> {
 fn split<T: Default>(entry: Entry<T>) -> Option<(Head, T)> {
     let name = entry.name.filter(|name| !name.trim().is_empty());
     entry.enabled.then_some((Head { name, paused: entry.paused }, entry.config))
-}
-
-fn seconds(written: u64) -> Option<Duration> {
-    (written > 0).then(|| Duration::from_secs(written))
-}
-
-fn oversize(written: document::Oversize) -> Oversize {
-    match written {
-        document::Oversize::Cut => Oversize::Cut,
-        document::Oversize::Drop => Oversize::Drop,
-        document::Oversize::Close => Oversize::Close,
-    }
 }
 
 /// The name with everything that no id may hold turned into single hyphens.

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 use tracing::warn;
 
-use crate::{config::Secret, inputs::throttle::Throttle};
+use crate::{config::Secret, throttle::Throttle};
 
 /// How often a token file is read, at most.
 const CHECK_EVERY: Duration = Duration::from_secs(1);

@@ -14,7 +14,6 @@ use super::{
         disk::{Disk, RealDisk},
         files::{Layout, Name, Tree},
         instance,
-        limits::Throttle,
         member::Compressor,
         shared::Shared,
         store::missing_is_fine,
@@ -24,7 +23,7 @@ use super::{
     metrics::{Cause, ImportMetrics},
     old_files::{self, Plan},
 };
-use crate::batch::Class;
+use crate::{batch::Class, throttle::Throttle};
 
 /// The thread's state.
 #[derive(Debug)]
@@ -401,7 +400,7 @@ impl<'a> Adopter<'a> {
     /// Reports what will be tried again.
     pub(super) fn warn(&self, path: &Path, error: &io::Error) {
         self.shared.metrics().file_failures.inc();
-        if self.told.allow() {
+        if self.told.pass().is_some() {
             tracing::warn!(path = %path.display(), %error, "part of an old spool cannot be adopted yet; trying again");
         }
     }

@@ -11,6 +11,13 @@ pub struct Throttle {
     state: Mutex<(Option<Instant>, u64)>,
 }
 
+impl Default for Throttle {
+    /// One line per ten seconds.
+    fn default() -> Self {
+        Self::new(Duration::from_secs(10))
+    }
+}
+
 impl Throttle {
     /// One line per `every`.
     pub const fn new(every: Duration) -> Self {

@@ -1,8 +1,5 @@
 //! Every setting of an input by an effect seen from outside; the table that holds them to the reference is in
-//! `settings.rs`.
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod common;
+//! `main.rs`.
 
 use std::{
     io::{Read, Write},
@@ -11,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{LIMIT, certificate, input, input_status, udp_inodes};
+use crate::common::{LIMIT, certificate, input, input_status, udp_inodes};
 use e2e::{
     free_port,
     http::Client,
