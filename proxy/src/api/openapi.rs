@@ -59,9 +59,9 @@ fn documented() -> OpenApiRouter<Arc<ApiState>> {
         .routes(routes!(config::reload))
         .routes(routes!(connectivity::test))
         .routes(routes!(plugins::plugins))
-        .routes(routes!(dlq::stats))
+        .routes(routes!(dlq::stats::stats))
         .routes(routes!(dlq::files))
-        .routes(routes!(dlq::retry))
+        .routes(routes!(dlq::retry::retry))
         .routes(routes!(entry::show, entry::delete))
         .routes(routes!(entry::download))
 }

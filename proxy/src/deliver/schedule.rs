@@ -6,23 +6,28 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
 use super::{
-    circuit::{Circuit, CircuitStatus, Jitter, Pace, Recent, Scope},
+    circuit::{Circuit, CircuitStatus, Jitter, Recent, Scope},
     dataset::{Dataset, Place, Tenant, Timer},
 };
 use crate::{
     ids::{DatasetKey, TenantId},
-    spool::{Entry, Failure, Stamp, State},
+    spool::{Entry, State},
     throttle::Throttle,
 };
 
 mod ends;
+mod gate;
+mod job;
 #[cfg(test)]
 mod tests;
 mod turns;
+
+use gate::Gate;
+pub use job::{Answer, Job, Report, Settings, Task, Then};
 
 /// Uploads in flight in the whole process, as a multiple of those per tenant.
 const PROCESS_CAP: usize = 16;
@@ -36,110 +41,6 @@ const PAGE: usize = 32;
 const WAITING_MAX: usize = 1024;
 /// Entries in one step of a return, at most.
 const RETURN_MAX: usize = 32;
-
-/// What the configuration says.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// `receiver.upload_worker_count`.
-    pub per_tenant: usize,
-    /// `spooling.retry_interval_seconds`.
-    pub retry_interval: Duration,
-    /// `spooling.dlq_auto_retry`.
-    pub auto_return: bool,
-    /// What is no setting.
-    pub pace: Pace,
-}
-
-/// Something to do.
-#[derive(Debug, Clone)]
-pub enum Task {
-    /// Upload this batch.
-    Upload(Stamp),
-    /// Put it into the DLQ: its tenant or dataset is not accepted now.
-    Bury(Stamp, Failure),
-    /// Upload the next DLQ entry after this one that can pass.
-    DlqProbe(Option<Stamp>),
-    /// Take entries out of the DLQ.
-    Return {
-        /// Beginning after this one.
-        after: Option<Stamp>,
-        /// How many.
-        limit: usize,
-    },
-}
-
-/// A task with its dataset.
-#[derive(Debug, Clone)]
-pub struct Job {
-    /// Number, growing.
-    pub id: u64,
-    /// Whose.
-    pub key: DatasetKey,
-    /// What.
-    pub task: Task,
-    /// A circuit is open: a failure of the kind that opened it is no attempt.
-    pub probe: bool,
-}
-
-/// What a job learnt of the Receiver.
-#[derive(Debug, Clone)]
-pub enum Answer {
-    /// It took a batch.
-    Accepted,
-    /// It is there, and said something about this batch alone.
-    Answered,
-    /// It, or the way to it, is down.
-    Unavailable(Failure, Option<Duration>),
-    /// It does not accept the tenant (or else the dataset).
-    Refused {
-        /// The tenant.
-        tenant: bool,
-        /// What it said.
-        failure: Failure,
-    },
-    /// Nothing was sent: no token.
-    NoToken(Failure),
-    /// Nothing was sent.
-    Nothing,
-}
-
-/// What became of a batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Then {
-    /// It left queue and retry.
-    Left,
-    /// It may go again at once.
-    Again,
-    /// It may go again after `retry_interval`.
-    Later,
-    /// A pass over the DLQ.
-    Dlq {
-        /// The entry looked at last.
-        cursor: Option<Stamp>,
-        /// There are no further ones.
-        end: bool,
-        /// Entries that left the DLQ.
-        returned: usize,
-    },
-}
-
-/// The end of a job.
-#[derive(Debug, Clone)]
-pub struct Report {
-    /// About the Receiver.
-    pub answer: Answer,
-    /// About the batch.
-    pub then: Then,
-    /// A batch entered the DLQ.
-    pub buried: bool,
-}
-
-enum Gate {
-    Free,
-    Probe,
-    Divert(Failure),
-    Park(Scope, bool),
-}
 
 /// Every circuit that concerns a dataset.
 fn chain(key: &DatasetKey) -> [Scope; 3] {
@@ -166,22 +67,13 @@ pub struct Schedule {
     log: Log,
 }
 
-/// One line per kind in this time: a circuit may open and close with every batch of a healthy tenant beside a dead one.
-const LOG_EVERY: Duration = Duration::from_secs(10);
-
-#[derive(Debug)]
+/// One line per kind and interval: a circuit may open and close with every batch of a healthy tenant beside a dead one.
+#[derive(Debug, Default)]
 struct Log {
     receiver: Throttle,
     tenant: Throttle,
     dataset: Throttle,
     closed: Throttle,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        let throttle = || Throttle::new(LOG_EVERY);
-        Self { receiver: throttle(), tenant: throttle(), dataset: throttle(), closed: throttle() }
-    }
 }
 
 impl Log {
@@ -419,52 +311,6 @@ impl Schedule {
             circuit.probe_started(now, &pace, spread);
             circuit.take_next = false;
         }
-    }
-
-    fn gate(&self, key: &DatasetKey, now: Instant) -> Gate {
-        if let Some(circuit) = self.diverting(key) {
-            let idle = self.datasets.get(key).is_some_and(|dataset| dataset.running.is_empty());
-            return if circuit.take_next && idle {
-                match self.gate_holds(key, now) {
-                    Gate::Free => Gate::Probe,
-                    gate => gate,
-                }
-            } else {
-                Gate::Divert(circuit.failure.clone())
-            };
-        }
-        self.gate_holds(key, now)
-    }
-
-    fn diverting(&self, key: &DatasetKey) -> Option<&Circuit> {
-        let tenant = self.tenants.get(&key.tenant).and_then(|tenant| tenant.circuit.as_ref());
-        let dataset = self.datasets.get(key).and_then(|dataset| dataset.circuit.as_ref());
-        tenant.into_iter().chain(dataset).find(|circuit| circuit.diverts())
-    }
-
-    fn gate_holds(&self, key: &DatasetKey, now: Instant) -> Gate {
-        let Some(dataset) = self.datasets.get(key) else { return Gate::Free };
-        let tenant = self.tenants.get(&key.tenant).and_then(|tenant| tenant.circuit.as_ref());
-        let chain = [
-            (dataset.circuit.as_ref(), Scope::Dataset(key.clone())),
-            (tenant, Scope::Tenant(key.tenant.clone())),
-            (self.receiver.as_ref(), Scope::Receiver),
-        ];
-        let mut gate = Gate::Free;
-        for (circuit, scope) in chain {
-            let Some(circuit) = circuit.filter(|circuit| !circuit.diverts()) else { continue };
-            let untried = match scope {
-                Scope::Receiver => !circuit.failed_tenants.contains(&key.tenant),
-                Scope::Tenant(_) => !circuit.failed.contains(key) && now >= circuit.not_before,
-                Scope::Dataset(_) => false,
-            };
-            let may = circuit.due(now) || (untried && circuit.untried_due(now, &self.settings.pace));
-            if !dataset.running.is_empty() || !may {
-                return Gate::Park(scope, untried);
-            }
-            gate = Gate::Probe;
-        }
-        gate
     }
 
     /// Number of open circuits: Receiver, tenants, datasets.
