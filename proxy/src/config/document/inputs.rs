@@ -182,7 +182,13 @@ pub struct Streams {
 
 impl Default for Streams {
     fn default() -> Self {
-        Self { max_connections: 1000, max_connections_per_source: None, read_timeout: 300, max_line_size: 1 << 20, oversize: Oversize::Cut }
+        Self {
+            max_connections: 1000,
+            max_connections_per_source: None,
+            read_timeout: 300,
+            max_line_size: 1 << 20,
+            oversize: Oversize::Cut,
+        }
     }
 }
 
