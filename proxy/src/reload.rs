@@ -164,7 +164,7 @@ impl Reloader {
         }
         running.needs_restart = Difference::between(&self.started, &running.config).restart;
         // The one step that can fail comes first, so that a failure changes nothing.
-        parts.deliverer.configure(&running.config).map_err(|error| error.to_string())?;
+        parts.deliverer.configure(&running.config)?;
         logging::report(&problems);
         parts.logs.configure(&running.config.logging);
         parts.level.configure(&running.config.batching);

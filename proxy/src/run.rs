@@ -134,7 +134,7 @@ impl Proxy {
     /// Starts delivery and the API beside what listens already.
     async fn start(file: &Path, listening: Listening, logs: Logs, started: Instant) -> anyhow::Result<Self> {
         let Listening { running, metrics, ledger, memory, level, senders, spool, inputs } = listening;
-        let deliverer = Arc::new(start_delivery(&running.load().config, spool.handle(), &metrics)?);
+        let deliverer = Arc::new(start_delivery(&running.load().config, spool.handle(), &metrics));
         let reloader = Arc::new(Reloader::new(file.to_owned(), Arc::clone(&running), &metrics));
         let api = Arc::new(Api::start(Arc::new(ApiState {
             version: VERSION,
@@ -234,16 +234,15 @@ fn open_spool(
     Ok(Spool::open(parts)?)
 }
 
-fn start_delivery(config: &Config, spool: SpoolHandle, metrics: &Arc<Metrics>) -> anyhow::Result<Deliverer> {
-    let parts = DeliverParts {
+fn start_delivery(config: &Config, spool: SpoolHandle, metrics: &Arc<Metrics>) -> Deliverer {
+    Deliverer::start(DeliverParts {
         receiver: config.receiver.clone(),
         tokens: config.tokens.clone(),
         spooling: config.spooling.clone(),
         user_agent: format!("{}/{VERSION}", config.app_name),
         spool,
         metrics: Arc::clone(metrics),
-    };
-    Deliverer::start(parts).context("delivery cannot be started")
+    })
 }
 
 fn delivery(deliverer: &Deliverer) -> Delivery {

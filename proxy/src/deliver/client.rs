@@ -6,11 +6,13 @@
 use std::{
     error::Error as _,
     io::Read,
+    os::unix::fs::MetadataExt,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant, SystemTime},
 };
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use reqwest::{
     Body, Certificate, Response,
     header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
@@ -24,6 +26,7 @@ use super::{
 use crate::{
     config::Receiver,
     spool::{Entry, Stamp},
+    throttle::Throttle,
 };
 
 /// Bytes read of an answer's body; the connection of a longer one is closed.
@@ -47,8 +50,10 @@ pub enum ClientError {
         why: String,
     },
     /// Anything else.
-    #[error("the HTTP client cannot be set up: {0}")]
-    Setup(#[from] reqwest::Error),
+    #[error(
+        "the HTTP client cannot be set up: {0}; see that this system has authorities, or set receiver.ca_file"
+    )]
+    Setup(String),
 }
 
 /// What became of an upload.
@@ -65,6 +70,67 @@ pub enum Upload {
     Corrupt(String),
     /// The file cannot be read now.
     Unreadable(std::io::Error),
+}
+
+/// The client of a configuration, made again when `receiver.ca_file` changed.
+#[derive(Debug)]
+pub struct Clients {
+    receiver: Receiver,
+    user_agent: String,
+    made: Mutex<Made>,
+    told: Throttle,
+}
+
+#[derive(Debug)]
+struct Made {
+    client: Result<Arc<Client>, ClientError>,
+    file: Option<FileState>,
+}
+
+/// What is another one after a file was written, replaced or made readable.
+type FileState = (u64, u64, i64, i64);
+
+impl Clients {
+    /// A client now, or the first one when it can be made: a file that is missing may come later.
+    pub fn new(receiver: &Receiver, user_agent: &str) -> Self {
+        // Looked at first: what changes in between is read once more.
+        let file = file_state(receiver);
+        let client = Client::new(receiver, user_agent).map(Arc::new);
+        Self {
+            made: Mutex::new(Made { client, file }),
+            receiver: receiver.clone(),
+            user_agent: user_agent.to_owned(),
+            told: Throttle::default(),
+        }
+    }
+
+    /// Where to.
+    pub fn base_url(&self) -> &str {
+        &self.receiver.base_url
+    }
+
+    /// The client to use now; why there is none. One that works stays until the file is sound again.
+    pub fn get(&self) -> Result<Arc<Client>, String> {
+        let mut made = self.made.lock();
+        let file = file_state(&self.receiver);
+        if made.client.is_err() || (file.is_some() && made.file != file) {
+            match Client::new(&self.receiver, &self.user_agent) {
+                Err(error) if made.client.is_ok() => {
+                    if let Some(suppressed) = self.told.pass() {
+                        tracing::warn!(%error, suppressed, "the file changed; the authorities read before go on");
+                    }
+                }
+                outcome => made.client = outcome.map(Arc::new),
+            }
+            made.file = file;
+        }
+        made.client.as_ref().map(Arc::clone).map_err(ToString::to_string)
+    }
+}
+
+fn file_state(receiver: &Receiver) -> Option<FileState> {
+    let meta = std::fs::metadata(receiver.ca_file.as_ref()?).ok()?;
+    Some((meta.ino(), meta.size(), meta.ctime(), meta.ctime_nsec()))
 }
 
 /// A client for one Receiver.
@@ -96,7 +162,13 @@ impl Client {
         let http = builder()
             .tls_certs_merge(authorities.clone())
             .build()
-            .or_else(|_| builder().tls_certs_only(authorities).build())?;
+            .or_else(|_| builder().tls_certs_only(authorities).build())
+            .map_err(|error| {
+                receiver.ca_file.as_ref().map_or_else(
+                    || ClientError::Setup(causes(&error)),
+                    |path| ClientError::CaFile { path: path.display().to_string(), why: causes(&error) },
+                )
+            })?;
         Ok(Self { http, base_url: receiver.base_url.clone(), timeout: receiver.timeout })
     }
 

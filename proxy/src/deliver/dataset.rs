@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
+    ops::Bound,
     time::Instant,
 };
 
@@ -36,6 +37,8 @@ pub struct Dataset {
     pub cooling: HashMap<Stamp, Instant>,
     /// Batches in a job.
     pub running: BTreeSet<Stamp>,
+    /// The batch that got no answer last: the next probe goes with another one, if there is one.
+    pub unanswered: Option<Stamp>,
     /// The spool may hold more than is known here.
     pub more: bool,
     /// Its own circuit.
@@ -55,6 +58,14 @@ impl Dataset {
     /// Whether this batch is known.
     pub fn knows(&self, stamp: Stamp) -> bool {
         self.ready.contains(&stamp) || self.running.contains(&stamp) || self.waiting_for.contains_key(&stamp)
+    }
+
+    /// The next batch: the oldest. A probe goes on behind the one that got no answer, so that a batch which never gets
+    /// one holds up itself only.
+    pub fn choose(&self, probe: bool) -> Option<Stamp> {
+        let behind = |last| self.ready.range((Bound::Excluded(last), Bound::Unbounded)).next();
+        let chosen = self.unanswered.filter(|_| probe).and_then(behind).or_else(|| self.ready.first());
+        chosen.copied()
     }
 
     /// The batch may go from `at` on.
@@ -106,6 +117,15 @@ pub struct Dlq {
     pub quiet_until: Option<Instant>,
 }
 
+impl Dlq {
+    /// Nothing is in it that can return.
+    pub fn set_empty(&mut self) {
+        self.maybe = false;
+        self.lonely = None;
+        self.returning = None;
+    }
+}
+
 /// A return that is going on.
 #[derive(Debug, Clone, Copy)]
 pub struct Returning {
@@ -113,7 +133,7 @@ pub struct Returning {
     pub step: usize,
     /// When it is due.
     pub next: Instant,
-    /// After a diverting circuit closed: without pauses.
+    /// After a diverting circuit closed: as soon as the uploads have nothing else to do.
     pub fast: bool,
 }
 

@@ -39,13 +39,12 @@ mod unsure;
 mod worker;
 
 pub use circuit::CircuitStatus;
-pub use client::ClientError;
 pub use metrics::Totals;
 pub use outcome::{can_pass, label};
 
 use self::{
     circuit::Pace,
-    client::Client,
+    client::Clients,
     metrics::{DeliverMetrics, ScopeLabel},
     schedule::{Answer, Report, Schedule, Settings, Then},
     token::TokenStore,
@@ -55,7 +54,7 @@ use self::{
 use crate::{
     config::{Config, Receiver, Spooling, Tokens},
     metrics::Metrics,
-    spool::{SpoolHandle, Stamp, State},
+    spool::{SpoolHandle, State},
 };
 
 /// Time for jobs to write down their end after the grace.
@@ -98,20 +97,23 @@ struct Shared {
 
 impl Deliverer {
     /// Starts delivering what the spool holds.
-    pub fn start(parts: DeliverParts) -> Result<Self, ClientError> {
+    pub fn start(parts: DeliverParts) -> Self {
         Self::start_with(parts, Pace::default())
     }
 
-    fn start_with(parts: DeliverParts, pace: Pace) -> Result<Self, ClientError> {
-        let client = Client::new(&parts.receiver, &parts.user_agent)?;
+    fn start_with(parts: DeliverParts, pace: Pace) -> Self {
+        let clients = Clients::new(&parts.receiver, &parts.user_agent);
+        if let Err(error) = clients.get() {
+            tracing::warn!("batches wait: {error}");
+        }
         let worker = Worker {
             spool: parts.spool,
             metrics: DeliverMetrics::new(&parts.metrics),
-            link: ArcSwap::from_pointee(link(client, &parts.receiver, &parts.spooling)),
+            link: ArcSwap::from_pointee(link(clients, &parts.receiver, &parts.spooling)),
             tokens: TokenStore::new(parts.tokens),
             cancel: CancellationToken::new(),
             sending: Mutex::default(),
-            unsure: Unsure::new(now()),
+            unsure: Unsure::default(),
             log: worker::BatchLog::default(),
         };
         let schedule = Schedule::new(settings(&parts.receiver, &parts.spooling, pace));
@@ -125,17 +127,24 @@ impl Deliverer {
             drained: Notify::new(),
         });
         let task = tokio::spawn(Driver::new(Arc::clone(&shared)).run());
-        Ok(Self { shared, task: Mutex::new(Some(task)) })
+        Self { shared, task: Mutex::new(Some(task)) }
     }
 
     /// Goes on with another configuration; nothing that is known or running is lost. On an error all stays as it was.
-    pub fn configure(&self, config: &Config) -> Result<(), ClientError> {
+    pub fn configure(&self, config: &Config) -> Result<(), String> {
         let shared = &self.shared;
-        let client = Client::new(&config.receiver, &shared.user_agent)?;
-        shared.worker.link.store(Arc::new(link(client, &config.receiver, &config.spooling)));
-        shared.worker.tokens.configure(&config.tokens);
+        let clients = Clients::new(&config.receiver, &shared.user_agent);
+        // Where delivery waits for the file already, the rest of the configuration need not wait, too.
+        if let Err(error) = clients.get()
+            && shared.worker.link.load().clients.get().is_ok()
+        {
+            return Err(error);
+        }
+        let before = shared.worker.link.swap(Arc::new(link(clients, &config.receiver, &config.spooling)));
+        let elsewhere = shared.worker.tokens.configure(&config.tokens)
+            || before.clients.base_url() != config.receiver.base_url;
         let settings = settings(&config.receiver, &config.spooling, shared.pace);
-        shared.schedule.lock().configure(settings, Instant::now());
+        shared.schedule.lock().configure(settings, elsewhere, Instant::now());
         shared.wake.notify_one();
         Ok(())
     }
@@ -169,8 +178,8 @@ impl Drop for Deliverer {
     }
 }
 
-fn link(client: Client, receiver: &Receiver, spooling: &Spooling) -> Link {
-    Link { client, max_payload_size: receiver.max_payload_size, retry_attempts: spooling.retry_attempts }
+fn link(clients: Clients, receiver: &Receiver, spooling: &Spooling) -> Link {
+    Link { clients, max_payload_size: receiver.max_payload_size, retry_attempts: spooling.retry_attempts }
 }
 
 fn settings(receiver: &Receiver, spooling: &Spooling, pace: Pace) -> Settings {
@@ -276,12 +285,6 @@ impl Driver {
             self.shared.schedule.lock().finish(id, &report, Instant::now(), SystemTime::now());
         }
     }
-}
-
-/// Above the stamps of earlier runs, below those of this one.
-fn now() -> Stamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Stamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
 async fn sleep_until(at: Option<Instant>) {

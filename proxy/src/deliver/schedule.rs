@@ -108,14 +108,18 @@ impl Schedule {
         }
     }
 
-    /// New settings. All that is known stays; circuits probe at once, since the cause may be mended.
-    pub fn configure(&mut self, settings: Settings, now: Instant) {
+    /// New settings. All that is known stays; circuits probe at once, since the cause may be mended. `elsewhere`: the
+    /// address or a token is another one, so what the Receiver asked for (`Retry-After`) does not hold any more.
+    pub fn configure(&mut self, settings: Settings, elsewhere: bool, now: Instant) {
         self.settings = settings;
         let mut scopes = vec![Scope::Receiver];
         scopes.extend(self.tenants.keys().cloned().map(Scope::Tenant));
         scopes.extend(self.datasets.keys().cloned().map(Scope::Dataset));
         for scope in scopes {
             if let Some(circuit) = self.circuit_mut(&scope) {
+                if elsewhere {
+                    circuit.not_before = now;
+                }
                 circuit.next_probe = now.max(circuit.not_before);
                 self.arm(&scope, now);
             }
@@ -175,6 +179,9 @@ impl Schedule {
                 None => drop(dataset.ready.insert(entry.stamp)),
             }
         }
+        if !dlq {
+            dataset.dlq.set_empty();
+        }
         let lonely = dlq && !dataset.dlq.maybe && dataset.dlq.lonely.is_none();
         dataset.dlq.maybe |= dlq;
         if lonely {
@@ -229,9 +236,13 @@ impl Schedule {
                 return Some(self.start(key, task, false, now));
             }
             dataset.dlq.busy = false;
+            if self.is_busy(&key.tenant) {
+                self.probe_later(&key, now);
+                continue;
+            }
             // Only what holds matters: a diverting circuit is what such a probe is for.
             match self.gate_holds(&key, now) {
-                Gate::Park(..) => {}
+                Gate::Park(..) => self.probe_later(&key, now),
                 gate => {
                     let diverted = self.diverting(&key).is_some();
                     let probe = diverted || matches!(gate, Gate::Probe);
@@ -246,10 +257,12 @@ impl Schedule {
         while let Some(id) = self.ring.pop_front() {
             let Some(tenant) = self.tenants.get_mut(&id) else { continue };
             tenant.listed = false;
-            if tenant.in_flight >= self.settings.per_tenant.max(1) {
+            if self.is_busy(&id) {
                 continue;
             }
-            let Some(key) = tenant.ring.pop_front() else { continue };
+            let Some(key) = self.tenants.get_mut(&id).and_then(|tenant| tenant.ring.pop_front()) else {
+                continue;
+            };
             self.list_tenant(&id);
             let Some(dataset) = self.datasets.get_mut(&key) else { continue };
             dataset.place = Place::Idle;
@@ -257,18 +270,17 @@ impl Schedule {
             if matches!(gate, Gate::Free) {
                 self.cool(&key, now);
             }
-            let Some(stamp) = self.datasets.get(&key).and_then(|dataset| dataset.ready.first().copied())
-            else {
+            let probe = matches!(gate, Gate::Probe);
+            let Some(stamp) = self.datasets.get(&key).and_then(|dataset| dataset.choose(probe)) else {
                 continue;
             };
-            let (task, probe) = match gate {
+            let task = match gate {
                 Gate::Park(scope, untried) => {
                     self.park(&key, &scope, untried);
                     continue;
                 }
-                Gate::Divert(failure) => (Task::Bury(stamp, failure), false),
-                Gate::Probe => (Task::Upload(stamp), true),
-                Gate::Free => (Task::Upload(stamp), false),
+                Gate::Divert(failure) => Task::Bury(stamp, failure),
+                Gate::Probe | Gate::Free => Task::Upload(stamp),
             };
             let job = self.start(key.clone(), task, probe, now);
             self.list(&key);

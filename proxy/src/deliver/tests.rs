@@ -1,7 +1,9 @@
 //! Delivery over real sockets.
 
+mod authorities;
 mod delivery;
 mod names;
 mod receiver;
+mod returns;
 mod site;
 mod upload;

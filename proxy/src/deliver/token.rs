@@ -35,12 +35,14 @@ impl TokenStore {
         Self(Mutex::new(Inner { tokens, had_own, read: HashMap::new() }))
     }
 
-    /// Tokens of the next one.
-    pub fn configure(&self, tokens: &Tokens) {
+    /// Tokens of the next one. Whether they are others.
+    pub fn configure(&self, tokens: &Tokens) -> bool {
         let mut inner = self.0.lock();
+        let others = inner.tokens != *tokens;
         inner.had_own.extend(tokens.tenants.keys().cloned());
         inner.read.clear();
         inner.tokens = tokens.clone();
+        others
     }
 
     /// The `Authorization` header for a tenant, `None` when uploads carry none. Reads a file when it changed.

@@ -12,28 +12,19 @@ use crate::spool::Stamp;
 /// From this number on those that are gone are looked for, each time the number doubles.
 const MANY: usize = 1024;
 
-/// Batches sent whole without a 2xx.
-#[derive(Debug)]
-pub struct Unsure {
-    /// Older ones are those of an earlier run, of which nobody knows what was under way when it ended.
-    since: Stamp,
-    stamps: Mutex<HashSet<Stamp>>,
-}
+/// Batches of this process that were sent whole without a 2xx.
+#[derive(Debug, Default)]
+pub struct Unsure(Mutex<HashSet<Stamp>>);
 
 impl Unsure {
-    /// None yet but all older than `since`.
-    pub fn new(since: Stamp) -> Self {
-        Self { since, stamps: Mutex::default() }
-    }
-
     /// Whether the Receiver may have it.
     pub fn contains(&self, stamp: Stamp) -> bool {
-        stamp < self.since || self.stamps.lock().contains(&stamp)
+        self.0.lock().contains(&stamp)
     }
 
     /// It was sent whole. `exists` tells of those noted before whether they are still there.
     pub fn insert(&self, stamp: Stamp, exists: impl Fn(Stamp) -> bool) {
-        let mut stamps = self.stamps.lock();
+        let mut stamps = self.0.lock();
         if stamps.insert(stamp) && stamps.len() >= MANY && stamps.len().is_power_of_two() {
             stamps.retain(|stamp| exists(*stamp));
         }
@@ -41,7 +32,7 @@ impl Unsure {
 
     /// It is at the Receiver for certain.
     pub fn remove(&self, stamp: Stamp) {
-        self.stamps.lock().remove(&stamp);
+        self.0.lock().remove(&stamp);
     }
 }
 
@@ -50,14 +41,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn those_of_an_earlier_run_and_those_noted_are_unsure_and_their_number_stays_small() {
-        let unsure = Unsure::new(Stamp(100));
-        assert!(unsure.contains(Stamp(99)) && !unsure.contains(Stamp(100)));
+    fn those_noted_are_unsure_and_their_number_stays_small() {
+        let unsure = Unsure::default();
         for n in 100..100_000 {
             unsure.insert(Stamp(n), |stamp| stamp.0 + 10 > n);
-            assert!(unsure.contains(Stamp(n)));
+            assert!(unsure.contains(Stamp(n)) && !unsure.contains(Stamp(n + 1)));
         }
-        assert!(unsure.stamps.lock().len() <= MANY);
+        assert!(unsure.0.lock().len() <= MANY);
         unsure.remove(Stamp(99_999));
         assert!(!unsure.contains(Stamp(99_999)));
     }

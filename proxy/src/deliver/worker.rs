@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    client::{Client, Upload},
+    client::{Clients, Upload},
     metrics::{DeliverMetrics, OutcomeLabel, ReasonLabel},
     outcome::{Outcome, can_pass, label},
     schedule::{Answer, Job, Report, Task, Then},
@@ -33,7 +33,7 @@ const MOVED_WITHIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Link {
     /// To the Receiver.
-    pub client: Client,
+    pub clients: Clients,
     /// `receiver.max_payload_size`; 0 is no limit.
     pub max_payload_size: u64,
     /// `spooling.retry_attempts`.
@@ -90,6 +90,7 @@ impl Drop for Sending<'_> {
 enum Sent {
     Done(Outcome),
     NoToken(String),
+    NoClient(String),
     Corrupt(String),
     Unreadable(std::io::Error),
     Cancelled,
@@ -137,6 +138,10 @@ impl Worker {
                 let failure = Failure { reason: Reason::NoToken, status: None, message };
                 report(Answer::NoToken(failure), Then::Again)
             }
+            Sent::NoClient(message) => {
+                let failure = Failure { reason: Reason::Network, status: None, message };
+                report(Answer::Unavailable(failure, None), Then::Again)
+            }
             Sent::Cancelled => report(Answer::Nothing, Then::Again),
             Sent::Corrupt(why) => {
                 let done = self.spool.quarantine(stamp, why).await;
@@ -171,7 +176,9 @@ impl Worker {
     async fn send(&self, entry: &Entry) -> Sent {
         let link = self.link.load_full();
         let too_large = link.max_payload_size > 0 && entry.file_bytes > link.max_payload_size;
-        if too_large && !self.unsure.contains(entry.stamp) {
+        // Of what others named nobody knows what was under way when they ended.
+        let sure = self.spool.made_here(entry.stamp) && !self.unsure.contains(entry.stamp);
+        if too_large && sure {
             return Sent::Done(Outcome::TooLarge(Failure {
                 reason: Reason::TooLarge,
                 status: None,
@@ -181,6 +188,10 @@ impl Worker {
                 ),
             }));
         }
+        let client = match link.clients.get() {
+            Ok(client) => client,
+            Err(why) => return Sent::NoClient(why),
+        };
         let token = match self.tokens.header(&entry.key.tenant) {
             Ok(token) => token,
             Err(why) => return Sent::NoToken(why),
@@ -191,7 +202,7 @@ impl Worker {
         };
         let started = Instant::now();
         self.metrics.in_flight.inc();
-        let upload = self.cancel.run_until_cancelled(link.client.upload(entry, token, file)).await;
+        let upload = self.cancel.run_until_cancelled(client.upload(entry, token, file)).await;
         self.metrics.in_flight.dec();
         let (sent, outcome) = match upload {
             None => return Sent::Cancelled,
@@ -322,7 +333,7 @@ impl Worker {
         let page = self.spool.entries(key, &[State::Dlq], after, DLQ_PAGE);
         let (mut returned, mut cursor) = (0, after);
         for entry in &page {
-            if returned == limit {
+            if returned == limit || !self.spool.usage().has_room_for_returns() {
                 return report(Answer::Nothing, Then::Dlq { cursor, end: false, returned });
             }
             cursor = Some(entry.stamp);

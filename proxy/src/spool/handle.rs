@@ -333,6 +333,12 @@ impl SpoolHandle {
         self.shared.backlog.get(stamp).map(|record| record.entry)
     }
 
+    /// Whether this process gave a batch its name, so that nobody else can have sent it. Not so for what earlier runs left
+    /// and for what was taken over from another instance, whatever the clocks said.
+    pub fn made_here(&self, stamp: Stamp) -> bool {
+        self.shared.made_here(stamp)
+    }
+
     /// Bytes and limits now.
     pub fn usage(&self) -> UsageNow {
         let usage = self.shared.usage();

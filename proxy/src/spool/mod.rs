@@ -227,6 +227,14 @@ pub struct UsageNow {
     pub full: Full,
 }
 
+impl UsageNow {
+    /// Whether batches may come back from the DLQ. Half of the limit stays for what comes in: the DLQ of one tenant must
+    /// not shut the door for all.
+    pub fn has_room_for_returns(&self) -> bool {
+        self.log_bytes + self.batch_bytes < self.limit_bytes / 2
+    }
+}
+
 /// Which classes of data have reached their limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Full {

@@ -107,6 +107,11 @@ impl Shared {
         &self.store.usage
     }
 
+    /// Whether this process gave the name.
+    pub fn made_here(&self, stamp: Stamp) -> bool {
+        stamp > self.floor && stamp.id() == self.floor.id()
+    }
+
     /// Whether data of this class would be taken now.
     pub fn has_room(&self, class: Class) -> bool {
         !self.is_full(class) && !self.is_unwritable.load(Relaxed) && !self.stopping.load(Relaxed)

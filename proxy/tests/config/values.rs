@@ -180,6 +180,16 @@ fn h14_old_tokens_inside_inputs_find_their_place() {
     );
     assert_eq!(config.tokens.tenants.len(), 1, "the client token is no upload token");
     assert_eq!(config.tokens.tenants[&"beta".parse().unwrap()], Secret::Inline("upload".into()));
+    for entry in [
+        "{type: udp, name: u, enabled: false, config: {port: 2, tenant_id: beta, bearer_token: upload}}",
+        "{type: syslog, name: u, config: {tenant_id: beta, bearer_token: upload}}",
+    ] {
+        let loaded =
+            load(&inputs(&format!("  - {{type: udp, name: other, config: {{port: 3}}}}\n  - {entry}\n")));
+        let (config, _) = loaded.usable().unwrap();
+        let token = config.tokens.tenants.get(&"beta".parse().unwrap());
+        assert_eq!(token, Some(&Secret::Inline("upload".into())), "its batches may be in the spool: {entry}");
+    }
     let open = load(&inputs("  - {type: http, name: h, config: {port: 1, enable_authentication: true}}\n"));
     assert_eq!(problem(&open, "inputs[0].config.enable_authentication").severity, Severity::Error);
 }

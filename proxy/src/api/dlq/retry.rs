@@ -46,6 +46,7 @@ pub struct RetryRequest {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RetryOutcome {
+    /// False when the spool had no room for all.
     success: bool,
     message: String,
     files_retried: usize,
@@ -97,16 +98,20 @@ async fn revive(
             let is_wanted = |entry: &Entry| {
                 entry.key == key && entry.state == Place::Dlq && wanted.has_dataset(&key) && wanted.has(entry)
             };
-            if let Some(entry) = spool.entry(stamp).filter(is_wanted) {
-                retried.revive(spool, &entry).await;
+            if let Some(entry) = spool.entry(stamp).filter(is_wanted)
+                && !retried.revive(spool, &entry).await
+            {
+                break;
             }
         }
     } else {
         let mut after = None;
-        loop {
+        'pages: loop {
             let page = wanted.page(spool, after.as_ref(), STRIDE);
             for entry in &page {
-                retried.revive(spool, entry).await;
+                if !retried.revive(spool, entry).await {
+                    break 'pages;
+                }
             }
             match page.last() {
                 Some(last) => after = Some((last.key.clone(), last.stamp)),
@@ -116,11 +121,19 @@ async fn revive(
     }
     retried.message =
         format!("Successfully retried {} files from DLQ{}", retried.files_retried, wanted.suffix());
+    if !retried.success {
+        retried.message += ". The others stay: the spool is half full; retry them when it has been delivered";
+    }
     retried
 }
 
 impl RetryOutcome {
-    async fn revive(&mut self, spool: &SpoolHandle, entry: &Entry) {
+    /// False when there is no room for it, nor for any other.
+    async fn revive(&mut self, spool: &SpoolHandle, entry: &Entry) -> bool {
+        if !spool.usage().has_room_for_returns() {
+            self.success = false;
+            return false;
+        }
         let error = spool.revive(entry.stamp).await.err().map(|error| error.to_string());
         self.files_retried += usize::from(error.is_none());
         if self.details.len() < MAX_DETAILS {
@@ -132,5 +145,6 @@ impl RetryOutcome {
                 error,
             });
         }
+        true
     }
 }

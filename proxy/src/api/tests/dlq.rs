@@ -189,6 +189,28 @@ async fn a_retry_sends_back_what_its_filters_say_and_an_empty_body_means_all() {
     }
 }
 
+/// W-8: half of the spool stays for what comes in.
+#[tokio::test]
+async fn a_retry_stops_where_the_spool_is_half_full_and_says_so() {
+    let world = world().await;
+    let web = key("acme", "web");
+    let first = world.buried(&web, "{\"a\":1}\n", Reason::Rejected).await;
+    world.buried(&web, "{\"a\":1}\n", Reason::Rejected).await;
+    let mut spooling = world.state.running.load().config.spooling.clone();
+    let most = spooling.max_size_bytes;
+    for (limit, body, count) in
+        [(1, String::new(), 0), (1, json!({"ids": [first]}).to_string(), 0), (most, String::new(), 2)]
+    {
+        spooling.max_size_bytes = limit;
+        world.state.spool.configure(spooling.clone(), 10 << 20);
+        let (status, answer) = retry(&world, &body).await;
+        assert_eq!((status, &answer["files_retried"]), (StatusCode::OK, &json!(count)), "{answer}");
+        assert_eq!(answer["success"], json!(count == 2));
+        assert_eq!(answer["message"].as_str().unwrap().contains("half full"), count == 0, "{answer}");
+        assert_eq!(world.state.ledger.snapshot().dlq, 2 - count);
+    }
+}
+
 #[tokio::test]
 async fn an_entry_is_shown_downloaded_and_deleted() {
     let world = world().await;

@@ -84,19 +84,22 @@ impl Reader<'_> {
     }
 
     fn udp(&mut self, entry: Entry<UdpInput>) -> Option<Input> {
+        self.upload_token(&entry.config.common);
         let (head, config) = split(entry)?;
         let source = Source::Udp(UdpSource { read_buffer_size: config.read_buffer_size as usize });
-        self.input(head, config.common, Some(config.lines), None, source)
+        self.input(head, &config.common, Some(config.lines), None, source)
     }
 
     fn tcp(&mut self, entry: Entry<TcpInput>) -> Option<Input> {
+        self.upload_token(&entry.config.common);
         let (head, config) = split(entry)?;
         let delimiter = values::delimiter(&config.delimiter, &self.at("delimiter"), self.problems);
         let source = Source::Tcp(self.streams(&config.streams, &config.proxied, delimiter));
-        self.input(head, config.common, Some(config.lines), Some(&config.proxied), source)
+        self.input(head, &config.common, Some(config.lines), Some(&config.proxied), source)
     }
 
     fn syslog(&mut self, entry: Entry<SyslogInput>) -> Option<Input> {
+        self.upload_token(&entry.config.common);
         let (head, config) = split(entry)?;
         let udp = config.protocol.contains(&Protocol::Udp);
         let tcp = config.protocol.contains(&Protocol::Tcp);
@@ -129,7 +132,7 @@ impl Reader<'_> {
             timezone: values::zone(&config.timezone, &self.at("timezone"), self.problems),
             timezones: self.timezones(&config.timezones),
         });
-        self.input(head, config.common, None, Some(&config.proxied), source)
+        self.input(head, &config.common, None, Some(&config.proxied), source)
     }
 
     fn streams(&mut self, written: &document::Streams, proxied: &Proxied, delimiter: u8) -> TcpSource {
@@ -191,7 +194,7 @@ impl Reader<'_> {
             auth,
             tls: self.tls(config.proxied.tls.as_ref()),
         });
-        self.input(head, config.common, Some(config.lines), Some(&config.proxied), source)
+        self.input(head, &config.common, Some(config.lines), Some(&config.proxied), source)
     }
 
     /// `auth`, or the old pair `enable_authentication` and `bearer_token`, which is no upload token any more.
@@ -241,14 +244,14 @@ impl Reader<'_> {
     fn input(
         &mut self,
         head: Head,
-        common: Common,
+        common: &Common,
         lines: Option<Lines>,
         proxied: Option<&Proxied>,
         source: Source,
     ) -> Option<Input> {
         let dataset = self.dataset(&head, common.dataset_id.as_deref());
         let tenant = self.tenant(common.tenant_id.as_deref());
-        let listen = self.listen(&common);
+        let listen = self.listen(common);
         let allowed_sources =
             values::networks(&common.allowed_sources, &self.at("allowed_sources"), self.problems);
         let proxy_protocol_from = proxied.and_then(|proxied| self.proxies(proxied));
@@ -258,7 +261,6 @@ impl Reader<'_> {
         if key.tenant.as_str().eq_ignore_ascii_case(key.dataset.as_str()) {
             self.problems.error(&self.at("dataset_id"), "equals the tenant", "write another `dataset_id`");
         }
-        self.upload_token(&key.tenant, common.bearer_token);
         Some(Input {
             name: head.name.unwrap_or_else(|| key.dataset.to_string()),
             key,
@@ -406,19 +408,23 @@ impl Reader<'_> {
         (hint, format, field)
     }
 
-    /// The old place of the tenant's upload token.
-    fn upload_token(&mut self, tenant: &TenantId, token: Option<String>) {
-        let Some(token) = token.filter(|token| !token.is_empty()) else { return };
+    /// The old place of the tenant's upload token. It counts also where the entry is switched off or wrong: the spool may
+    /// hold batches of that tenant, which must not go out with the global token.
+    fn upload_token(&mut self, common: &Common) {
+        let Some(token) = common.bearer_token.clone().filter(|token| !token.is_empty()) else { return };
+        let own = common.tenant_id.as_deref().filter(|id| !id.is_empty());
+        let tenant = own.map_or_else(|| self.context.tenant.cloned(), |own| own.parse().ok());
+        let Some(tenant) = tenant else { return };
         let key = self.at("bearer_token");
         let remedy = format!("write `tenants: {{{tenant}: {{bearer_token_file: /path/to/token}}}}`");
-        match self.tokens.tenants.get(tenant) {
+        match self.tokens.tenants.get(&tenant) {
             None => {
                 self.problems.warning(
                     &key,
                     format!("is taken for the upload token of tenant `{tenant}`"),
                     remedy,
                 );
-                self.tokens.tenants.insert(tenant.clone(), Secret::Inline(token));
+                self.tokens.tenants.insert(tenant, Secret::Inline(token));
             }
             Some(Secret::Inline(other)) if *other == token => {}
             Some(_) => self.problems.warning(

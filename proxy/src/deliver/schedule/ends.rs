@@ -69,6 +69,9 @@ impl Schedule {
             if report.then == Then::Left {
                 dataset.cooling.remove(&stamp);
             }
+            if matches!(report.answer, Answer::Unavailable(..)) {
+                dataset.unanswered = Some(stamp);
+            }
             match report.then {
                 Then::Again => drop(dataset.ready.insert(stamp)),
                 Then::Later if matches!(report.answer, Answer::Unavailable(..)) => {
@@ -78,14 +81,23 @@ impl Schedule {
                 Then::Later => dataset.wait(stamp, later),
                 Then::Left | Then::Dlq { .. } => {}
             }
-            if dataset.ready.len() < LOW && dataset.more {
-                self.hungry.insert(job.key.clone());
+            if dataset.ready.len() < LOW {
+                if dataset.more {
+                    self.hungry.insert(job.key.clone());
+                }
+                if let Some(returning) = dataset.dlq.returning.as_mut().filter(|returning| returning.fast) {
+                    returning.next = now;
+                }
             }
             return;
         }
         dataset.dlq.busy = false;
         if let Then::Dlq { cursor, end, returned } = report.then {
             dataset.dlq.cursor = cursor.filter(|_| !end);
+            if end && returned == 0 && matches!(job.task, Task::DlqProbe(None)) && dataset.known() == 0 {
+                // From beginning to end nothing that can return, and nothing else: not a dataset to remember.
+                dataset.dlq.set_empty();
+            }
             if end && returned == 0 {
                 // Nothing found: a diverting circuit probes with the next batch instead.
                 let tenant = self.tenants.get_mut(&job.key.tenant).and_then(|tenant| tenant.circuit.as_mut());
@@ -110,13 +122,12 @@ impl Schedule {
         let Some(dataset) = self.datasets.get_mut(key) else { return };
         let step = self.settings.pace.return_step;
         if end {
-            dataset.dlq.returning = None;
             dataset.dlq.quiet_until = Some(quiet);
-            dataset.dlq.maybe = false;
-            dataset.dlq.lonely = None;
+            dataset.dlq.set_empty();
         } else if let Some(returning) = &mut dataset.dlq.returning {
             returning.step = if returned > 0 { (returning.step * 2).min(RETURN_MAX) } else { returning.step };
-            returning.next = if returning.fast { now } else { now + step };
+            // None came although there are some: the spool has no room for them now.
+            returning.next = if returning.fast && returned > 0 { now } else { now + step };
         }
         self.hungry.insert(key.clone());
     }

@@ -1,6 +1,7 @@
 //! Whose turn it is: rings of tenants and datasets, those parked at circuits, and timers that bring them back.
 
 use std::{
+    collections::VecDeque,
     ops::Bound,
     time::{Duration, Instant},
 };
@@ -129,32 +130,30 @@ impl Schedule {
         }
         let pace = self.settings.pace;
         let (due, untried_due) = (circuit.due(now), circuit.untried_due(now, &pace));
-        let mut free = None;
-        if untried_due || due {
-            free = self.circuit_mut(scope).and_then(|circuit| circuit.untried.pop_front());
-        }
-        if due && free.is_none() {
-            for _ in 0..self.circuit(scope).map_or(0, |circuit| circuit.parked.len()) {
-                let Some(key) = self.circuit_mut(scope).and_then(|circuit| circuit.parked.pop_front()) else {
-                    break;
-                };
-                if self.datasets.get(&key).is_some_and(|dataset| dataset.running.is_empty()) {
-                    free = Some(key);
-                    break;
-                }
-                if let Some(circuit) = self.circuit_mut(scope) {
-                    circuit.parked.push_back(key);
-                }
-            }
-        }
-        if let Some(key) = free {
+        let first = |queue: &VecDeque<DatasetKey>| queue.iter().position(|key| self.can_probe(key));
+        let untried = if untried_due || due { first(&circuit.untried) } else { None };
+        let parked = if due && untried.is_none() { first(&circuit.parked) } else { None };
+        let freed = self.circuit_mut(scope).and_then(|circuit| {
+            let untried = untried.and_then(|at| circuit.untried.remove(at));
+            untried.or_else(|| parked.and_then(|at| circuit.parked.remove(at)))
+        });
+        if let Some(key) = freed {
             self.unpark(&key);
         }
-        if let Some(at) =
-            self.circuit(scope).and_then(|circuit| circuit.wakes_at(&pace)).filter(|at| *at > now)
-        {
-            self.arm(scope, at);
+        // Whoever was let go may be stopped elsewhere before it probes: somebody else tries then.
+        if let Some(at) = self.circuit(scope).and_then(|circuit| circuit.wakes_at(&pace)) {
+            self.arm(scope, if at > now { at } else { now + pace.probe_min });
         }
+    }
+
+    /// Whether a probe of this dataset would leave at once.
+    fn can_probe(&self, key: &DatasetKey) -> bool {
+        self.datasets.get(key).is_some_and(|dataset| dataset.running.is_empty()) && !self.is_busy(&key.tenant)
+    }
+
+    /// Whether a tenant has as many jobs as it may.
+    pub(super) fn is_busy(&self, id: &TenantId) -> bool {
+        self.tenants.get(id).is_some_and(|tenant| tenant.in_flight >= self.settings.per_tenant.max(1))
     }
 
     /// A probe of a diverting circuit: an entry of the DLQ, of another dataset each time.
@@ -183,6 +182,15 @@ impl Schedule {
         }
     }
 
+    /// An entry of the DLQ could not try now.
+    pub(super) fn probe_later(&mut self, key: &DatasetKey, now: Instant) {
+        let later = now + self.settings.pace.probe_max;
+        if let Some(dataset) = self.datasets.get_mut(key) {
+            dataset.dlq.lonely = Some(dataset.dlq.lonely.map_or(later, |at| at.min(later)));
+        }
+        self.arm_dataset(key);
+    }
+
     pub(super) fn queue_dlq_probe(&mut self, key: DatasetKey) {
         if let Some(dataset) = self.datasets.get_mut(&key)
             && !dataset.dlq.busy
@@ -204,8 +212,8 @@ impl Schedule {
         if self.settings.auto_return && dlq.maybe && !dlq.busy {
             match dlq.returning {
                 Some(returning) if returning.next <= now => {
-                    // Slowly: not faster than what has returned gets away.
-                    if returning.fast || dataset.ready.len() < LOW {
+                    // Not faster than what has returned gets away: the DLQ may hold more than the spool takes.
+                    if dataset.ready.len() < LOW {
                         dlq.busy = true;
                         let task = Task::Return { after: dlq.cursor, limit: returning.step };
                         self.due.push_back((key.clone(), task));

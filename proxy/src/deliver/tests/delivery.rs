@@ -255,6 +255,46 @@ async fn h4_retry_after_of_429_is_honoured() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn retry_after_of_one_address_does_not_hold_for_another() {
+    let retry_after = "Retry-After: 3000\r\n".to_owned();
+    let old =
+        FakeReceiver::new(move |_| Act::Say("503 Service Unavailable", retry_after.clone(), String::new()))
+            .await;
+    let new = FakeReceiver::new(|_| Act::ok()).await;
+    let site = Plan::new(&old.url).start();
+    site.send("a/one", 1).await;
+    site.circuit("receiver", "server").await;
+    site.deliverer.configure(&config(&new.url, "any")).unwrap();
+    site.delivered(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn w25_a_batch_without_an_answer_holds_up_neither_its_dataset_nor_itself_for_ever() {
+    let fake = FakeReceiver::new(|request| {
+        if request.whole && request.lines().iter().any(|line| line.ends_with(" 0 ")) {
+            Act::Hang
+        } else {
+            Act::ok()
+        }
+    })
+    .await;
+    let mut plan = Plan::new(&fake.url);
+    plan.receiver.timeout = Duration::from_millis(500);
+    let site = plan.start();
+    let (mut lines, end) = (1, Instant::now() + Duration::from_mins(1));
+    site.send("a/one", 1).await;
+    until("its batch is on its way", || !fake.seen().is_empty()).await;
+    // Its attempts are used up while others get through.
+    while site.events().dlq == 0 {
+        assert!(Instant::now() < end, "{:?}", site.events());
+        site.send("a/one", 1).await;
+        lines += 1;
+        until("all others are there", || site.events().delivered + 1 >= lines).await;
+    }
+    assert_eq!(failure_of(&site, "a/one"), (Reason::Timeout, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn w25_a_hanging_tenant_delays_nobody_else() {
     let fake =
         FakeReceiver::new(|request| if request.key().starts_with("hung/") { Act::Hang } else { Act::ok() })

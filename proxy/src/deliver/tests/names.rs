@@ -7,7 +7,7 @@ use super::{
     site::{Plan, Site, key, taken, until},
 };
 use crate::{
-    deliver::{client::Client, worker::Link},
+    deliver::{client::Clients, worker::Link},
     ids::{DatasetId, TenantId},
     spool::{Reason, State},
 };
@@ -15,8 +15,8 @@ use crate::{
 /// The limit and patience of a reload.
 fn limit(site: &Site, url: &str, max_payload_size: u64) {
     let receiver = super::upload::settings(url);
-    let client = Client::new(&receiver, "test/1").unwrap();
-    site.deliverer.shared.worker.link.store(Arc::new(Link { client, max_payload_size, retry_attempts: 3 }));
+    let clients = Clients::new(&receiver, "test/1");
+    site.deliverer.shared.worker.link.store(Arc::new(Link { clients, max_payload_size, retry_attempts: 3 }));
 }
 
 fn names(fake: &FakeReceiver) -> Vec<String> {
@@ -62,6 +62,36 @@ async fn w22_a_batch_that_the_receiver_may_have_is_not_cut_for_a_limit_of_ours()
     }
 }
 
+/// Two processes shared the folder: the other one closed and sent a batch after this one had begun, and left it here.
+#[tokio::test(flavor = "multi_thread")]
+async fn w22_a_batch_that_another_process_named_is_not_cut_for_a_limit_of_ours() {
+    let fake = FakeReceiver::new(|_| Act::Hang).await;
+    let plan = Plan::new(&fake.url);
+    let (dir, spooling) = (plan.dir.clone(), plan.spooling.clone());
+    let site = plan.start();
+    site.send_padded("a/one", 200, 500).await;
+    until("the whole batch was sent", || fake.seen().iter().any(|request| request.whole)).await;
+    let stamp = site.entries("a/one", State::Queue)[0].stamp.0;
+    site.deliverer.stop(Duration::ZERO).await;
+    drop(site);
+    // The name is later than any of the process to come, and has another id.
+    let log = find(dir.path(), "0000000001.seg").remove(0);
+    std::fs::remove_dir_all(log.parent().unwrap()).unwrap();
+    let file = find(dir.path(), ".gz").remove(0);
+    let name = file.file_name().unwrap().to_str().unwrap();
+    let later = (stamp + 3_600_000_000_000) ^ 1;
+    let name = name.replace(&format!("{stamp:019}"), &format!("{later:019}"));
+    std::fs::rename(&file, file.with_file_name(name)).unwrap();
+    fake.script(|_| Act::ok());
+    let mut plan = Plan::new(&fake.url);
+    (plan.dir, plan.spooling) = (dir, spooling);
+    plan.receiver.max_payload_size = 20_000;
+    let site = plan.start();
+    site.delivered(200).await;
+    let names: Vec<_> = names(&fake).into_iter().filter(|name| name.contains(&later.to_string())).collect();
+    assert_eq!((names.len(), fake.seen().len()), (1, 2));
+}
+
 /// A batch that goes bad before it got away for the first time may still be cut: nothing of it was stored.
 #[tokio::test(flavor = "multi_thread")]
 async fn w22_a_batch_whose_body_never_left_whole_is_cut_as_ever() {
@@ -84,7 +114,9 @@ async fn w16_a_batch_file_that_is_gone_is_given_up_and_holds_nobody_up() {
     let site = Plan::new(&fake.url).start();
     site.send("a/one", 7).await;
     site.circuit("receiver", "server").await;
-    assert_eq!(remove_batches(site.dir.path()), 1);
+    let files = find(site.dir.path(), ".gz");
+    assert_eq!(files.len(), 1);
+    std::fs::remove_file(&files[0]).unwrap();
     site.send("a/two", 2).await;
     fake.script(|_| Act::ok());
     site.delivered(2).await;
@@ -92,15 +124,16 @@ async fn w16_a_batch_file_that_is_gone_is_given_up_and_holds_nobody_up() {
     assert!(site.events().balanced() && site.entries("a/one", State::Queue).is_empty());
 }
 
-fn remove_batches(folder: &std::path::Path) -> usize {
+/// Files below a folder whose names end like this.
+fn find(folder: &std::path::Path, ending: &str) -> Vec<std::path::PathBuf> {
     let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     paths
-        .map(|path| match path.extension() {
-            _ if path.is_dir() => remove_batches(&path),
-            Some(ending) if ending == "gz" => std::fs::remove_file(&path).map_or(0, |()| 1),
-            _ => 0,
+        .flat_map(|path| match path.to_str() {
+            _ if path.is_dir() => find(&path, ending),
+            Some(name) if name.ends_with(ending) => vec![path],
+            _ => Vec::new(),
         })
-        .sum()
+        .collect()
 }
 
 /// H-5: what can never be taken is not tried until the budget of retries is used up.

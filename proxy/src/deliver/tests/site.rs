@@ -109,7 +109,7 @@ impl Plan {
             spool: spool.clone(),
             metrics: Arc::clone(&metrics),
         };
-        let deliverer = Deliverer::start_with(parts, self.pace).unwrap();
+        let deliverer = Deliverer::start_with(parts, self.pace);
         let (dir, batching) = (self.dir, self.batching);
         Site { dir, _owner: owner, spool, ledger, metrics, deliverer, sent: AtomicU64::new(0), batching }
     }

@@ -25,7 +25,7 @@ pub fn settings(url: &str) -> Receiver {
     }
 }
 
-fn batch(lines: u32, noise: bool) -> (Entry, Vec<u8>) {
+pub fn batch(lines: u32, noise: bool) -> (Entry, Vec<u8>) {
     let mut state = 88_172_645_463_325_252_u64;
     let mut raw = Vec::new();
     for n in 0..lines {

@@ -204,8 +204,7 @@ impl<'a> Recovery<'a> {
     }
 
     fn is_born(&self, stamp: Stamp) -> bool {
-        let floor = self.shared.floor;
-        self.own && stamp > floor && stamp.id() == floor.id()
+        self.own && self.shared.made_here(stamp)
     }
 
     /// The same for a batch that was found in `folder`; of an unread folder nothing was known before.

@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod circuits;
+mod probes;
 mod returns;
 mod turns;
 
