@@ -4,9 +4,10 @@
 CARGO ?= cargo
 FUZZ_SECONDS ?= 20
 IMAGE ?= bytefreezer-proxy
+ARCH ?= $(shell dpkg --print-architecture 2>/dev/null || echo amd64)
 VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
-.PHONY: help demo test packages lint deny generate e2e soak bench fuzz-short image clean
+.PHONY: help demo test packages lint deny generate e2e soak bench fuzz-short image image-check clean
 
 help: ## This list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -50,6 +51,10 @@ fuzz-short: ## Every fuzz target for FUZZ_SECONDS (20); needs the nightly toolch
 
 image: ## Container image
 	docker build --file packaging/Dockerfile --tag $(IMAGE):$(VERSION) .
+
+image-check: packages ## The image's last stage, built with the static program and run, without a Docker engine; minutes, as root
+	packaging/build-static $(ARCH) target/image/bytefreezer-proxy
+	IMAGE_BINARY=$(CURDIR)/target/image/bytefreezer-proxy $(CARGO) test --locked --package e2e --test packaging -- image
 
 clean: ## Build products
 	$(CARGO) clean

@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -51,6 +51,17 @@ impl Peer {
     /// Process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// SIGTERM, and how it ended.
+    pub fn terminate(&mut self, limit: Duration) -> Result<ExitStatus> {
+        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM)?;
+        self.wait(limit)
+    }
+
+    /// How it ends by itself.
+    pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        crate::until(limit, "the end", || self.child.try_wait().ok().flatten())
     }
 
     /// Ends it in order: SIGTERM, and SIGKILL after five seconds.
@@ -169,6 +180,24 @@ pub fn start_syslog_ng(config: &Path, folder: TempDir) -> Result<Peer> {
         .arg(folder.path().join("control"))
         .current_dir(folder.path());
     Peer::start(command, folder)
+}
+
+/// Sends `bytes` over TLS with `openssl s_client`, which ends when they are sent; returns what it said.
+pub fn openssl(port: u16, ca: &str, arguments: &[&str], bytes: &[u8]) -> Result<String> {
+    let mut child = Command::new(program("openssl")?)
+        .args(["s_client", "-quiet", "-no_ign_eof", "-verify_return_error", "-verify_hostname", "localhost"])
+        .args(["-CAfile", ca, "-connect", &format!("127.0.0.1:{port}")])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    if let Some(mut input) = child.stdin.take() {
+        // It may have ended already, refused.
+        let _ = input.write_all(bytes);
+    }
+    let output = child.wait_with_output()?;
+    Ok(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
 }
 
 /// `curl` with a body; returns status and body of the answer.

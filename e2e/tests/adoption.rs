@@ -94,6 +94,29 @@ fn w16_everything_the_old_program_left_is_delivered_once_and_foreign_files_stay(
     assert_eq!(receiver.uploads(), uploads);
 }
 
+#[test]
+fn w33_a_planted_bomb_is_adopted_and_delivered_in_bounded_memory() {
+    const LINES: usize = 100_000;
+    let receiver = Receiver::start(Settings::default()).unwrap();
+    let config = json!({"inputs": [input("udp", "web", free_port().unwrap(), &json!({}))]});
+    let mut proxy = Proxy::prepare(&receiver.url(), &config).unwrap();
+    proxy.run().unwrap();
+    let idle = proxy.resident().unwrap();
+    proxy.terminate(LIMIT).unwrap();
+    // 130 MB in a few hundred kB.
+    let text = format!("{{\"zeros\":\"{}\"}}\n", "0".repeat(1300)).repeat(LINES);
+    old_spool_entry(&proxy.spool(), "queue", "acme", "web", now_ns() - 1_000_000_000, &text, None);
+    proxy.run().unwrap();
+    let mut most = 0;
+    until(Duration::from_secs(90), "all of it", || {
+        most = most.max(proxy.resident().unwrap());
+        (receiver.lines() >= LINES as u64).then_some(())
+    })
+    .unwrap_or_else(|error| panic!("{error}: {}\n{}", events(&proxy), proxy.log_text()));
+    assert!(most < idle + (64 << 20), "{idle} -> {most}");
+    assert_eq!((receiver.lines(), receiver.violations()), (LINES as u64, Vec::new()));
+}
+
 fn files(folder: &Path) -> Vec<String> {
     let mut all = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {

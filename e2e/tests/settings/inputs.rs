@@ -1,5 +1,5 @@
 //! Every setting of an input by an effect seen from outside; the table that holds them to the reference is in
-//! `main.rs`.
+//! `table.rs`.
 
 use std::{
     io::{Read, Write},

@@ -213,3 +213,73 @@ fn limits_of_senders_and_threads() {
     let rows = senders["senders"].as_array().or(senders.as_array()).unwrap().len();
     assert!((1..=5).contains(&rows), "{senders}");
 }
+
+#[test]
+fn shutdown_grace_bounds_the_delivery_at_the_end() {
+    let takes = |grace: u64| {
+        let mut world = world(&json!({
+            "server": {"shutdown_grace_seconds": grace}, "receiver": {"timeout_seconds": 60},
+        }));
+        world.receiver.fault(Scope::All, Fault::Hang);
+        let sent = world.send(10);
+        until(LIMIT, "an upload", || (!world.receiver.requests().is_empty()).then_some(())).unwrap();
+        let started = Instant::now();
+        assert!(world.proxy.terminate(LIMIT).unwrap().success());
+        let took = started.elapsed();
+        // What was not delivered is still there.
+        world.receiver.lift(&Scope::All);
+        world.proxy.run().unwrap();
+        all_delivered(&world.receiver, &[sent], LIMIT);
+        took
+    };
+    let (short, long) = (takes(1), takes(5));
+    assert!(short >= Duration::from_secs(1) && long >= Duration::from_secs(5), "{short:?}, {long:?}");
+    assert!(short < Duration::from_secs(5), "{short:?}");
+}
+
+#[test]
+fn the_compression_level_falls_while_memory_fills_unless_it_is_pinned() {
+    for (adaptive, lowest) in [(true, 1.0), (false, 6.0)] {
+        let config = json!({"max_payload_size": 8 << 20, "read_timeout": 60});
+        let world = world(&json!({
+            "limits": {"memory_bytes": 8 << 20}, "batching": {"compression_adaptive": adaptive},
+            "inputs": null,
+        }));
+        let port = free_port().unwrap();
+        let mut proxy = world.proxy;
+        proxy.reconfigure(&json!({"inputs": [input("http", "hooks", port, &config)]})).unwrap();
+        proxy.signal(Signal::SIGHUP).unwrap();
+        until(LIMIT, "the input", || peers::accepts(([127, 0, 0, 1], port).into()).then_some(())).unwrap();
+        let level = || proxy.metric("bytefreezer_proxy_compression_level", &[]).unwrap();
+        let small = || {
+            let answer = Client::new(([127, 0, 0, 1], port).into()).post("/webhook", b"x").unwrap();
+            assert!(answer.status == 200 || answer.status == 503, "{}", answer.text());
+            level()
+        };
+        assert!((level() - 6.0).abs() < f64::EPSILON);
+        // Bodies that do not end, each a part of the budget.
+        let slow: Vec<_> = (0..8)
+            .map(|_| {
+                use std::io::Write;
+                let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+                stream
+                    .write_all(b"POST /webhook HTTP/1.1\r\nhost: x\r\ncontent-length: 4000000\r\n\r\n")
+                    .unwrap();
+                stream.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
+                let _ = stream.write_all(&vec![b'a'; 700_000]);
+                stream
+            })
+            .collect();
+        let mut seen = small();
+        for _ in 0..if adaptive { 1000 } else { 50 } {
+            seen = small().min(seen);
+            if seen <= lowest && adaptive {
+                break;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        assert!((seen - lowest).abs() < f64::EPSILON, "{seen} with compression_adaptive: {adaptive}");
+        drop(slow);
+        until(LIMIT, "the level at rest", || (small() >= 6.0).then_some(())).unwrap();
+    }
+}

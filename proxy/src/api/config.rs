@@ -18,7 +18,7 @@ use crate::config::{
 };
 
 /// What stands for a secret.
-const MASK: &str = "********";
+pub const MASK: &str = "********";
 
 /// The configuration that runs, defaults filled in, secrets left out.
 #[utoipa::path(get, path = "/api/v1/config", tag = "configuration", responses((status = 200, body = Object)))]
@@ -102,11 +102,25 @@ fn view(config: &Config, version: &str) -> Value {
         }).collect::<Map<_, _>>(),
     });
     if let Some(members) = view.as_object_mut() {
+        members.extend(absent(&config.app_name));
         members.extend(secret("bearer_token", config.tokens.global.as_ref()));
         members.extend(config.account_id.clone().map(|id| ("account_id".to_owned(), json!(id))));
         members.extend(config.tenant_id.clone().map(|id| ("tenant_id".to_owned(), json!(id))));
     }
     view
+}
+
+/// Parts of the former program that clients of this answer read and this version does not have: none of them is on.
+fn absent(app_name: &str) -> Map<String, Value> {
+    let parts = json!({
+        "config_polling": {
+            "enabled": false, "interval_seconds": 0, "timeout_seconds": 0, "cache_directory": "", "retry_on_error": false,
+        },
+        "soc": {"enabled": false, "endpoint": "", "timeout": 0},
+        "otel": {"enabled": false, "endpoint": "", "service_name": app_name, "scrape_interval_seconds": 0},
+        "dev": false,
+    });
+    parts.as_object().cloned().unwrap_or_default()
 }
 
 /// `name: "********"` or `name_file: path`; nothing when there is none.

@@ -15,7 +15,10 @@ use reqwest::{Certificate, Client, RequestBuilder, header::CONTENT_LENGTH, redir
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{ApiState, config::without_credentials};
+use super::{
+    ApiState,
+    config::{MASK, without_credentials},
+};
 use crate::{
     config::{Config, Receiver, Secret, Tokens},
     ids::{DatasetKey, TenantId},
@@ -47,6 +50,9 @@ struct Tested {
     dataset_id: String,
     plugin_name: String,
     plugin_type: &'static str,
+    /// Masked; absent when uploads of this tenant carry no token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bearer_token: Option<&'static str>,
     receiver_url: String,
     #[serde(flatten)]
     answer: Answer,
@@ -105,6 +111,7 @@ fn tested(input: &InputStatus, asked: &BTreeMap<DatasetKey, Answer>, config: &Co
     let key = DatasetKey { tenant: input.tenant_id.parse().ok()?, dataset: input.dataset_id.parse().ok()? };
     let answer = asked.get(&key)?.clone();
     Some(Tested {
+        bearer_token: of_tenant(&config.tokens, &key.tenant).map(|_| MASK),
         receiver_url: format!("{}/{key}", without_credentials(&config.receiver.base_url)),
         tenant_id: input.tenant_id.clone(),
         dataset_id: input.dataset_id.clone(),
@@ -160,7 +167,11 @@ async fn ask(client: &Client, config: &Config, key: &DatasetKey) -> Answer {
 }
 
 fn token(tokens: &Tokens, tenant: &TenantId) -> std::io::Result<Option<String>> {
-    tokens.tenants.get(tenant).or(tokens.global.as_ref()).map(Secret::read).transpose()
+    of_tenant(tokens, tenant).map(Secret::read).transpose()
+}
+
+fn of_tenant<'a>(tokens: &'a Tokens, tenant: &TenantId) -> Option<&'a Secret> {
+    tokens.tenants.get(tenant).or(tokens.global.as_ref())
 }
 
 async fn send(request: RequestBuilder) -> Answer {

@@ -127,9 +127,8 @@ struct Stats {
     bytes_received: u64,
     /// Compressed bytes delivered.
     bytes_forwarded: u64,
-    /// Last message of any sender; absent before the first.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    /// Last message of any sender; null before the first.
+    #[schema(value_type = Option<String>, required)]
     last_activity: Option<Timestamp>,
     uptime_seconds: u64,
 }

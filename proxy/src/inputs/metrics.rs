@@ -28,13 +28,12 @@ struct Inputs(Arc<Board>);
 
 type Read = fn(&InputStats) -> u64;
 
-const COUNTERS: [(&str, &str, Read); 5] = [
+const COUNTERS: [(&str, &str, Read); 4] = [
     ("input_messages", "Datagrams, messages of streams, or requests that arrived", |stats| {
         stats.messages.load(Relaxed)
     }),
     ("input_bytes", "Bytes that arrived", |stats| stats.bytes.load(Relaxed)),
     ("input_lines", "Lines handed to the spool", |stats| stats.lines.load(Relaxed)),
-    ("input_undecoded", "Messages kept though not understood", |stats| stats.undecoded.load(Relaxed)),
     (
         "input_kernel_drops",
         "Datagrams the kernel dropped because the receive buffer was full; inputs that share a listener show the same",
@@ -66,6 +65,16 @@ impl Collector for Inputs {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for record in &shown.inputs {
                 metric.encode_family(&labels(record))?.encode_gauge(&read(&record.stats))?;
+            }
+        }
+        let help =
+            "Messages kept though not understood, by cause: their format, or an octet count that is wrong";
+        let mut metric = encoder.encode_descriptor("input_undecoded", help, None, MetricType::Counter)?;
+        for record in &shown.inputs {
+            let stats = &record.stats;
+            for (cause, messages) in [("format", &stats.undecoded), ("framing", &stats.misframed)] {
+                let labels: Vec<_> = labels(record).into_iter().chain([("cause", cause)]).collect();
+                counter(metric.encode_family(&labels)?, messages.load(Relaxed))?;
             }
         }
         let help = "What an input did not accept, by cause";

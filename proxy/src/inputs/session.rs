@@ -295,7 +295,7 @@ impl<'a> Session<'a> {
     fn count(&mut self, counts: &Counts, bytes: usize) {
         let faults = self.framer.take_faults();
         let Route { input, stats, .. } = &*self.open.0;
-        let undecoded = counts.undecoded + faults.malformed;
+        let Counts { undecoded, .. } = *counts;
         stats.bytes.fetch_add(bytes as u64, Relaxed);
         stats.messages.fetch_add(counts.messages, Relaxed);
         for (cause, events) in
@@ -308,9 +308,19 @@ impl<'a> Session<'a> {
         if undecoded > 0 {
             stats.undecoded.fetch_add(undecoded, Relaxed);
         }
+        if faults.malformed > 0 {
+            stats.misframed.fetch_add(faults.malformed, Relaxed);
+        }
         if counts.messages > 0 {
             let senders = &self.context.senders;
-            senders.record(&input.key, self.peer, counts.messages, bytes as u64, undecoded, counts.now_ns);
+            senders.record(
+                &input.key,
+                self.peer,
+                counts.messages,
+                bytes as u64,
+                undecoded + faults.malformed,
+                counts.now_ns,
+            );
         }
     }
 

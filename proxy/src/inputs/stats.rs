@@ -90,8 +90,10 @@ pub struct InputStats {
     pub bytes: AtomicU64,
     /// Lines handed to the spool.
     pub lines: AtomicU64,
-    /// Messages kept, though not understood (stored as raw) or shorter than their octet count.
+    /// Messages kept, though their format was not understood (stored as raw).
     pub undecoded: AtomicU64,
+    /// Messages of a stream whose octet count was wrong or that were shorter than it.
+    pub misframed: AtomicU64,
     /// Datagrams the kernel dropped because the receive buffer was full (`SO_RXQ_OVFL`); inputs that share a listener
     /// all show them. The kernel counts datagrams that it merged (`UDP_GRO`) as one.
     pub kernel_drops: AtomicU64,
@@ -110,6 +112,7 @@ impl Default for InputStats {
             bytes: AtomicU64::default(),
             lines: AtomicU64::default(),
             undecoded: AtomicU64::default(),
+            misframed: AtomicU64::default(),
             kernel_drops: AtomicU64::default(),
             receive_buffer: AtomicU64::default(),
             connections: AtomicU64::default(),

@@ -35,7 +35,7 @@ pub struct InputStatus {
     pub bytes: u64,
     /// Lines handed to the spool.
     pub lines: u64,
-    /// Messages stored as they came because they were not understood.
+    /// Messages stored as they came because they were not understood; the metric tells the causes apart.
     pub undecoded: u64,
     /// Datagrams the kernel dropped because the receive buffer was full.
     pub kernel_drops: u64,
@@ -63,7 +63,7 @@ impl InputStatus {
             messages: counters.messages.load(Relaxed),
             bytes: counters.bytes.load(Relaxed),
             lines: counters.lines.load(Relaxed),
-            undecoded: counters.undecoded.load(Relaxed),
+            undecoded: counters.undecoded.load(Relaxed) + counters.misframed.load(Relaxed),
             kernel_drops: counters.kernel_drops.load(Relaxed),
             receive_buffer: counters.receive_buffer.load(Relaxed),
             connections: counters.connections.load(Relaxed),

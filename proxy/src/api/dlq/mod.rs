@@ -50,9 +50,8 @@ pub struct DlqFile {
     /// Receive time of its first line.
     #[schema(value_type = String)]
     created_at: Timestamp,
-    /// Last upload; absent when it was never tried.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    /// Last upload; null when it was never tried.
+    #[schema(value_type = Option<String>, required)]
     last_retry: Option<Timestamp>,
     /// Uploads that failed.
     retry_count: u32,

@@ -1,7 +1,7 @@
 //! Health at a glance.
 
 use reqwest::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     super::SpoolTrouble,
@@ -28,7 +28,7 @@ async fn h52_w39_health_tells_the_truth_about_inputs_receiver_and_counters() {
         (&first["status"], &first["port"], &first["dataset_id"]),
         (&json!("active"), &json!(2055), &json!("flows"))
     );
-    assert!(health["stats"].get("last_activity").is_none());
+    assert_eq!(health["stats"].get("last_activity"), Some(&Value::Null));
 
     world.buried(&key("acme", "web"), "{\"a\":1}\n", Reason::Server).await;
     world.state.senders.record(

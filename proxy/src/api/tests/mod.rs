@@ -3,5 +3,6 @@
 mod access;
 mod dlq;
 mod health;
+mod members;
 mod status;
 mod world;
