@@ -8,8 +8,6 @@ use std::{
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
     process::Command,
-    thread,
-    time::Duration,
 };
 
 use common::{LIMIT, all_delivered, events, world::World};
@@ -222,6 +220,47 @@ fn eio_from_fdatasync_is_never_taken_for_success() {
 }
 
 #[test]
+fn eio_from_fdatasync_of_batch_files_keeps_nobody_waiting() {
+    let mut config = small();
+    // Open batches hold on to the log, which can be shortened only once their files are synced.
+    config["batching"] = json!({"timeout_seconds": 300});
+    let mut world = World::prepare(&config);
+    let shim = Shim::install(&mut world.proxy).unwrap();
+    world.proxy.run().unwrap();
+    let mut sent = vec![world.send_all(1, 100)];
+    shim.fail_syncs("/batches").unwrap();
+    let (refused, answer) = world.send_until_refused(2, 2000);
+    sent.push(refused);
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.text().contains("Storage not available"), "{}", answer.text());
+    world.wait_log("WARN", "the log cannot be shortened or prolonged in the background now");
+    world.wait_log("WARN", "nothing is acknowledged until batch files can be written and synced");
+    world.wait_metric("spool_file_failures_total", &[], 1.0);
+    world.wait_problem("spool: ");
+    assert_eq!(world.proxy.get("/readyz").unwrap().status, 503);
+    shim.heal().unwrap();
+    until(LIMIT, "a 200", || (world.post(b"{}").status == 200).then_some(())).unwrap();
+    assert!(world.proxy.terminate(LIMIT).unwrap().success());
+    all_delivered(&world.receiver, &sent, LIMIT);
+}
+
+#[test]
+fn batch_files_that_cannot_be_written_for_long_keep_nobody_waiting() {
+    let mut world = World::prepare(&json!({"limits": {"memory_bytes": 4 << 20}}));
+    let shim = Shim::install(&mut world.proxy).unwrap();
+    world.proxy.run().unwrap();
+    shim.fail_writes("/batches/").unwrap();
+    let (refused, answer) = world.send_until_refused(1, 2000);
+    println!("{} events, {}", refused.promised(), answer.text());
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    world.wait_problem("batch files cannot be written");
+    println!("{} {}", world.status()["problems"], world.proxy.get("/readyz").unwrap().text());
+    shim.heal().unwrap();
+    until(LIMIT, "a 200", || (world.post(b"{}").status == 200).then_some(())).unwrap();
+    world.all_arrives(&[refused]);
+}
+
+#[test]
 fn w16_metadata_that_cannot_be_written_costs_its_batch_nothing() {
     let mut world = World::prepare(&json!({}));
     let shim = Shim::install(&mut world.proxy).unwrap();
@@ -305,8 +344,7 @@ fn two_processes_on_one_spool_have_a_folder_each_and_inherit() {
     first.wait_backlog(100);
     second.wait_backlog(100);
     second.proxy.kill().unwrap();
-    // No step between: the first finds what the second left while it runs.
-    thread::sleep(Duration::from_millis(100));
+    // The first finds what the second left while it runs.
     first.receiver.up().unwrap();
     first.all_arrives(&sent);
     assert!(first.place("imported") == 100 && first.place("delivered") == 200, "{}", events(&first.proxy));

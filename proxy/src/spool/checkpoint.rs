@@ -22,8 +22,8 @@ pub enum Answer {
     Retired(u32),
     /// A segment to go on in, without a header yet.
     Prepared(u32, Box<dyn DiskFile>),
-    /// Something failed and was reported.
-    Failed,
+    /// Something failed, for this reason, and was reported.
+    Failed(String),
 }
 
 #[derive(Debug)]
@@ -122,7 +122,7 @@ fn run(shared: &Shared, jobs: &Receiver<Work>, answer: &Sender<Answer>) {
                 tracing::warn!(%error, "the log cannot be shortened or prolonged in the background now; trying again");
             }
             shared.abandoned.wait(Duration::from_secs(1));
-            Answer::Failed
+            Answer::Failed(error.to_string())
         });
         if answer.send(done).is_err() {
             return;

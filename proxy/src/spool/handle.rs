@@ -348,7 +348,10 @@ impl SpoolHandle {
             dlq_bytes: usage.dlq.load(Relaxed),
             limit_bytes: self.shared.limits.acknowledged(),
             dlq_limit_bytes: self.shared.limits.dlq(),
-            unwritable: self.shared.unwritable().map(|refused| refused.to_string()),
+            unwritable: self.shared.unwritable().and_then(|refused| match refused {
+                Refused::Unwritable(why) => Some(why),
+                _ => None,
+            }),
             files_unwritable: self.shared.files_unwritable.lock().clone(),
             unreadable: self.shared.unreadable(),
             full: Full {

@@ -3,6 +3,7 @@
 //! Each round takes what is queued, appends frames, closes what is due, and syncs once when somebody waits for it or
 //! the interval has passed.
 
+mod pressure;
 mod settle;
 
 use std::{
@@ -81,6 +82,10 @@ pub struct Writer {
     unsynced_since: Option<Instant>,
     repair_at: Option<Instant>,
     held: Vec<Chunk>,
+    /// Why the background could not shorten the log the last time.
+    background_failure: Option<String>,
+    /// Why nothing is acknowledged although the log can be written.
+    stuck: Option<String>,
     stopped: bool,
 }
 
@@ -115,6 +120,8 @@ impl Writer {
             unsynced_since: None,
             repair_at: None,
             held: Vec::new(),
+            background_failure: None,
+            stuck: None,
             stopped: false,
         }
     }
@@ -134,7 +141,7 @@ impl Writer {
     }
 
     fn receive(&mut self) {
-        if self.is_behind() {
+        if self.holds_back() {
             if let Ok(answer) = self.checkpointer.answers.recv_timeout(Duration::from_millis(5)) {
                 self.answered(answer);
             }
@@ -162,17 +169,11 @@ impl Writer {
         }
     }
 
-    /// Files or the background cannot keep up: nothing is taken for a moment, and the memory budget slows the inputs.
-    fn is_behind(&self) -> bool {
-        let tails = self.shared.tails.get() > 2 * self.shared.tail_budget;
-        let log = self.checkpointer.busy() && self.log.bytes() > 2 * self.shared.limits.log().0;
-        (tails || log) && !self.shared.abandoned.is_set()
-    }
-
     fn answered(&mut self, answer: Answer) {
         self.checkpointer.finished();
         match answer {
             Answer::Durable(batches) => {
+                self.background_failure = None;
                 for (stamp, needed_from) in batches {
                     match needed_from {
                         Some(segment) => self.live.move_to(stamp, segment),
@@ -182,9 +183,12 @@ impl Writer {
                     }
                 }
             }
-            Answer::Retired(last) => self.log.forget_up_to(last),
+            Answer::Retired(last) => {
+                self.background_failure = None;
+                self.log.forget_up_to(last);
+            }
             Answer::Prepared(number, file) => self.log.add_spare(number, file),
-            Answer::Failed => {}
+            Answer::Failed(error) => self.background_failure = Some(error),
         }
     }
 
@@ -225,7 +229,7 @@ impl Writer {
 
     fn commit(&mut self, chunks: Vec<Chunk>, ack: Ack) {
         let lines = chunks.iter().map(|chunk| u64::from(chunk.lines)).sum();
-        if self.log.broken() {
+        if self.log.broken() || self.stuck.is_some() {
             for chunk in &chunks {
                 self.leave_incoming(chunk);
             }

@@ -44,7 +44,7 @@ impl Writer {
     fn synced(&mut self) {
         self.unsynced_since = None;
         if self.repair_at.take().is_some() {
-            self.shared.set_unwritable(None);
+            self.shared.set_unwritable(self.stuck.clone());
             tracing::info!("the log can be written again");
         }
         for (ack, _) in self.acks.drain(..) {
