@@ -121,7 +121,8 @@ fn of_spool(trouble: &SpoolTrouble) -> Vec<String> {
         )
     };
     let mut problems = Vec::new();
-    problems.extend(trouble.unwritable.as_ref().map(|problem| format!("spool: it cannot be written: {problem}")));
+    problems
+        .extend(trouble.unwritable.as_ref().map(|problem| format!("spool: it cannot be written: {problem}")));
     problems.extend(trouble.files_unwritable.as_ref().map(|problem| {
         format!("spool: batch files cannot be written, their lines wait in the log: {problem}")
     }));

@@ -22,8 +22,8 @@ pub enum Answer {
     Retired(u32),
     /// A segment to go on in, without a header yet.
     Prepared(u32, Box<dyn DiskFile>),
-    /// Something failed, for this reason, and was reported.
-    Failed(String),
+    /// Something failed and was reported; why the log could not be shortened, if it was that.
+    Failed(Option<String>),
 }
 
 #[derive(Debug)]
@@ -95,6 +95,7 @@ fn run(shared: &Shared, jobs: &Receiver<Work>, answer: &Sender<Answer>) {
     // Folders whose sync failed are owed until it succeeds.
     let mut owed = HashSet::new();
     for work in jobs {
+        let shortens = !matches!(work, Work::Prepare { .. });
         let result = match work {
             Work::Prepare { number, bytes } => {
                 prepare(shared, number, bytes).map(|file| Answer::Prepared(number, file))
@@ -122,7 +123,7 @@ fn run(shared: &Shared, jobs: &Receiver<Work>, answer: &Sender<Answer>) {
                 tracing::warn!(%error, "the log cannot be shortened or prolonged in the background now; trying again");
             }
             shared.abandoned.wait(Duration::from_secs(1));
-            Answer::Failed(error.to_string())
+            Answer::Failed(shortens.then(|| error.to_string()))
         });
         if answer.send(done).is_err() {
             return;

@@ -188,7 +188,8 @@ impl Writer {
                 self.log.forget_up_to(last);
             }
             Answer::Prepared(number, file) => self.log.add_spare(number, file),
-            Answer::Failed(error) => self.background_failure = Some(error),
+            Answer::Failed(None) => {}
+            Answer::Failed(why) => self.background_failure = why,
         }
     }
 
