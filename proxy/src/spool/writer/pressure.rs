@@ -11,11 +11,10 @@ impl Writer {
         let behind = self.is_behind();
         let stuck = if behind { self.disk_trouble() } else { None };
         if stuck.is_some() != self.stuck.is_some() {
-            match &stuck {
-                Some(why) => {
-                    tracing::warn!(why, "nothing is acknowledged until batch files can be written and synced")
-                }
-                None => tracing::info!("batch files can be written and synced again"),
+            if let Some(why) = &stuck {
+                tracing::warn!(why, "nothing is acknowledged until batch files can be written and synced");
+            } else {
+                tracing::info!("batch files can be written and synced again");
             }
             self.stuck = stuck;
             if !self.log.broken() {
