@@ -260,6 +260,8 @@ fn w6_w12_a_busy_port_at_start_and_at_reload_stops_that_input_alone() {
 fn a_wrong_configuration_at_reload_leaves_the_old_one_running() {
     let mut world = World::start(&json!({}));
     world.proxy.reconfigure(&json!({"batching": {"timeout_seconds": "soon"}})).unwrap();
+    // A change right after the start may come before the file is watched, and is then seen some time later only.
+    world.proxy.signal(nix::sys::signal::Signal::SIGHUP).unwrap();
     world.wait_problem("configuration not applied");
     let said = world.wait_log("WARN", "configuration not applied, the one before goes on");
     assert!(said.contains("proxy.yaml:") && said.contains("timeout_seconds"), "file, line and key: {said}");
