@@ -85,7 +85,7 @@ async fn w9_equal_names_in_two_tenants_run_side_by_side() {
     rig.apply(twice).await;
     let status = rig.supervisor.status();
     assert_eq!((status[0].state, status[1].state), (InputState::Listening, InputState::Rejected));
-    assert!(status[1].error.as_ref().unwrap().contains("twice"));
+    assert!(status[1].error.as_ref().unwrap().contains("is the dataset of"));
     assert_eq!(rig.metrics.encode().unwrap().matches("input_lines_total{input=\"same\"").count(), 1);
 }
 

@@ -41,6 +41,7 @@ async fn syslog_over_tls() {
     });
     let broken = with(on_host(secure.clone(), "127.0.0.2"), |input| {
         input.name = "broken".into();
+        input.key.dataset = "broken".parse().unwrap();
         match &mut input.source {
             Source::Syslog(source) => {
                 source.tcp.as_mut().unwrap().tls.as_mut().unwrap().key_file = "/nowhere".into();
