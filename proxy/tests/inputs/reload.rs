@@ -80,7 +80,7 @@ async fn w9_equal_names_in_two_tenants_run_side_by_side() {
         assert!(status.iter().all(|input| input.state == InputState::Listening), "{status:?}");
         assert_ne!(status[0].addresses, status[1].addresses);
     }
-    // The very same input twice is refused by name, and the first one runs.
+    // A dataset that has an input already is refused, and the first one runs.
     let twice = vec![named("a", "one", "127.0.0.1"), named("a", "one", "127.0.0.2")];
     rig.apply(twice).await;
     let status = rig.supervisor.status();
