@@ -7,7 +7,7 @@ IMAGE ?= bytefreezer-proxy
 ARCH ?= $(shell dpkg --print-architecture 2>/dev/null || echo amd64)
 VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
-.PHONY: help demo test packages lint deny generate e2e soak bench fuzz-short image image-check clean
+.PHONY: help demo test packages lint deny generate e2e soak bench bench-write guard fuzz-short image image-check clean
 
 help: ## This list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -43,6 +43,13 @@ soak: ## The long ones: 500 kills
 bench: packages ## Speed beside peers and a null receiver, in one run
 	$(CARGO) build --release --locked --package bytefreezer-proxy --package e2e --bins
 	target/release/bench
+
+bench-write: packages ## The same for about 20 minutes, and its tables into README.md and docs/performance.md
+	$(CARGO) build --release --locked --package bytefreezer-proxy --package e2e --bins
+	target/release/bench --write
+
+guard: packages ## Instructions of the hot loops against proxy/benches/limits.txt; UPDATE=1 writes that
+	$(CARGO) bench --locked --package bytefreezer-proxy --bench instructions
 
 fuzz-short: ## Every fuzz target for FUZZ_SECONDS (20); needs the nightly toolchain and builds for minutes
 	command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz

@@ -2,7 +2,7 @@
 //! what goes over the wire.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, IoSlice, Read, Write},
     net::{SocketAddr, TcpStream},
     time::Duration,
 };
@@ -84,18 +84,24 @@ impl Client {
             self.headers,
             body.len()
         );
-        let mut bytes = head.into_bytes();
-        bytes.extend_from_slice(body);
-        self.raw(&bytes)
+        self.exchange(head.as_bytes(), body)
     }
 
     /// Sends bytes as they are and reads one answer.
     pub fn raw(&mut self, bytes: &[u8]) -> Result<Answer> {
+        self.exchange(bytes, &[])
+    }
+
+    fn exchange(&mut self, head: &[u8], body: &[u8]) -> Result<Answer> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
             None => self.connect()?,
         };
-        stream.get_mut().write_all(bytes)?;
+        // One system call for both, without a copy of the body.
+        let sent = stream.get_mut().write_vectored(&[IoSlice::new(head), IoSlice::new(body)])?;
+        let (head_left, body_sent) = (head.get(sent..).unwrap_or_default(), sent.saturating_sub(head.len()));
+        stream.get_mut().write_all(head_left)?;
+        stream.get_mut().write_all(body.get(body_sent..).unwrap_or_default())?;
         let answer = read_answer(&mut stream)?;
         if answer.header("connection") != Some("close") {
             self.stream = Some(stream);

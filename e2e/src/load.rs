@@ -173,8 +173,8 @@ impl<'a> Pacer<'a> {
 /// Datagrams, many per system call (`UDP_SEGMENT`), from eight source ports in turn.
 pub fn udp(plan: &Plan, progress: &Progress) -> Result<Sent> {
     const MOST: u64 = 60;
-    let template = prepared(plan);
-    let size = template.first().map_or(1, |(event, _)| event.len());
+    let events = Events::new(plan);
+    let size = events.size().max(1);
     let mut sockets = Vec::new();
     for _ in 0..8 {
         let socket = UdpSocket::bind(if plan.target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
@@ -190,7 +190,7 @@ pub fn udp(plan: &Plan, progress: &Progress) -> Result<Sent> {
         let Some(due) = pacer.due(most) else { break };
         buffer.clear();
         for n in number..number + due {
-            append(&template, n, &mut buffer);
+            events.append(n, &mut buffer);
         }
         // A refused datagram (nobody listens) is reported on the next send of the socket; it is sent like the others.
         if socket.send(&buffer).is_err() {
@@ -203,23 +203,34 @@ pub fn udp(plan: &Plan, progress: &Progress) -> Result<Sent> {
 }
 
 /// Events made beforehand, of one length, whose number alone is changed: making them costs the sender nothing.
-fn prepared(plan: &Plan) -> Vec<(Vec<u8>, usize)> {
-    (0..512)
-        .filter_map(|n| {
+#[derive(Debug)]
+pub struct Events(Vec<(Vec<u8>, usize)>);
+
+impl Events {
+    /// Those of a plan.
+    pub fn new(plan: &Plan) -> Self {
+        let prepared = (0..512).filter_map(|n| {
             let mut event = event(plan.shape, plan.stream, n, plan.size);
             event.truncate(plan.size);
             let at = sequence::position(&event)?;
             Some((event, at))
-        })
-        .collect()
-}
+        });
+        Self(prepared.collect())
+    }
 
-fn append(template: &[(Vec<u8>, usize)], number: u64, out: &mut Vec<u8>) {
-    let Some((event, at)) = template.get(number as usize % template.len().max(1)) else { return };
-    let start = out.len();
-    out.extend_from_slice(event);
-    if let Some(event) = out.get_mut(start..) {
-        sequence::renumber(event, *at, number);
+    /// Bytes of each.
+    pub fn size(&self) -> usize {
+        self.0.first().map_or(0, |(event, _)| event.len())
+    }
+
+    /// Appends the event with this number.
+    pub fn append(&self, number: u64, out: &mut Vec<u8>) {
+        let Some((event, at)) = self.0.get(number as usize % self.0.len().max(1)) else { return };
+        let start = out.len();
+        out.extend_from_slice(event);
+        if let Some(event) = out.get_mut(start..) {
+            sequence::renumber(event, *at, number);
+        }
     }
 }
 
@@ -236,8 +247,8 @@ pub enum Framing {
 pub fn tcp(plan: &Plan, framing: Framing, progress: &Progress) -> Result<Sent> {
     let mut stream = TcpStream::connect(plan.target)?;
     stream.set_nodelay(true)?;
-    let template = prepared(plan);
-    let size = template.first().map_or(0, |(event, _)| event.len());
+    let events = Events::new(plan);
+    let size = events.size();
     let mut pacer = Pacer::new(plan, progress);
     let mut number = 0;
     let mut buffer = Vec::new();
@@ -247,7 +258,7 @@ pub fn tcp(plan: &Plan, framing: Framing, progress: &Progress) -> Result<Sent> {
             if framing == Framing::Octets {
                 write!(buffer, "{size} ")?;
             }
-            append(&template, n, &mut buffer);
+            events.append(n, &mut buffer);
             if framing == Framing::Line {
                 buffer.push(b'\n');
             }
@@ -263,14 +274,15 @@ pub fn tcp(plan: &Plan, framing: Framing, progress: &Progress) -> Result<Sent> {
 /// what was answered 200 is promised.
 pub fn http(plan: &Plan, path: &str, per_request: u64, progress: &Progress) -> Result<Sent> {
     let mut client = Client::new(plan.target).with_timeout(Duration::from_secs(5));
-    let template = prepared(plan);
+    let events = Events::new(plan);
     let mut pacer = Pacer::new(plan, progress);
     let mut acknowledged = Vec::new();
     let mut number = 0;
+    let mut body = Vec::new();
     while let Some(due) = pacer.due(per_request) {
-        let mut body = Vec::new();
+        body.clear();
         for n in number..number + due {
-            append(&template, n, &mut body);
+            events.append(n, &mut body);
             body.push(b'\n');
         }
         match client.post(path, &body) {

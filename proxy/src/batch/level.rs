@@ -8,6 +8,7 @@ use std::{
 
 use prometheus_client::metrics::gauge::Gauge;
 
+use super::effort::Effort;
 use crate::{config::Batching, metrics::Metrics};
 
 /// Above this fill of the fullest queue the level falls by one per observation.
@@ -32,6 +33,7 @@ pub struct Level {
     /// `batching` of the file, for [`Level::now`]: the level at rest, and whether it may fall.
     at_rest: AtomicU32,
     adaptive: AtomicU32,
+    effort: Effort,
     gauge: Gauge,
 }
 
@@ -44,6 +46,7 @@ impl Level {
             start: Instant::now(),
             at_rest: AtomicU32::new(0),
             adaptive: AtomicU32::new(0),
+            effort: Effort::default(),
             gauge: Gauge::default(),
         };
         level.configure(batching);
@@ -76,6 +79,13 @@ impl Level {
     /// Takes note of how full the fullest queue is, 0 to 1.
     pub fn observe(&self, fill: f32) {
         self.observe_at(fill, u64::try_from(self.start.elapsed().as_millis()).unwrap_or(NOT_CALM - 1));
+    }
+
+    /// Takes note of work on input that ended now and took `spent`, on one of many threads.
+    pub fn worked(&self, spent: Duration) {
+        if let Some(fill) = self.effort.add(spent, self.start.elapsed()) {
+            self.observe(fill);
+        }
     }
 
     fn below(&self, at_rest: u32, adaptive: bool) -> u32 {

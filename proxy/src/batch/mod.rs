@@ -17,6 +17,7 @@ use crate::{
 
 mod budget;
 mod builder;
+pub mod effort;
 mod level;
 
 pub use builder::LineBuffer;

@@ -26,7 +26,7 @@ use super::{
     plan::{Framing, LineSettings},
 };
 use crate::{
-    batch::{CHUNK_TARGET, LineBuffer, Reservation},
+    batch::{CHUNK_TARGET, LineBuffer, Reservation, effort},
     decode::{
         ReceiveTime,
         framing::{Framer, Last, Step},
@@ -52,7 +52,7 @@ const LAST: Duration = Duration::from_secs(1);
 const LATER: Duration = Duration::from_hours(1);
 
 thread_local! {
-    /// Deflate states are large, and only one connection at a time compresses on a thread.
+    /// A deflate state is large, and only one connection at a time compresses on a thread.
     static COMPRESSOR: RefCell<Compressor> = RefCell::default();
 }
 
@@ -73,6 +73,14 @@ pub(super) struct Session<'a> {
     cover: Reservation,
     read_timeout: Option<Duration>,
     last_read: Instant,
+    effort: Effort,
+}
+
+/// Time spent on what was read, since a moment at least [`effort::WINDOW`] ago when it is looked at.
+#[derive(Debug)]
+struct Effort {
+    busy: Duration,
+    since: Instant,
 }
 
 /// Counts a connection while it is open.
@@ -120,6 +128,7 @@ impl<'a> Session<'a> {
             cover: Reservation::default(),
             read_timeout,
             last_read: Instant::now(),
+            effort: Effort { busy: Duration::ZERO, since: Instant::now() },
         }
     }
 
@@ -237,7 +246,22 @@ impl<'a> Session<'a> {
         if !self.lines.is_empty() {
             self.since.get_or_insert(self.last_read);
         }
+        self.worked();
         Ok(())
+    }
+
+    /// Tells how busy this connection is and, with all others, the processors: one connection alone cannot keep more
+    /// than one of them busy.
+    fn worked(&mut self) {
+        let now = Instant::now();
+        let spent = now - self.last_read;
+        let Effort { busy, since } = &mut self.effort;
+        *busy += spent;
+        self.context.level.worked(spent);
+        if now - *since >= effort::WINDOW {
+            self.context.level.observe(effort::fill(*busy, now - *since));
+            self.effort = Effort { busy: Duration::ZERO, since: now };
+        }
     }
 
     /// The last message, though nothing ended it, and then everything to the spool.

@@ -15,9 +15,11 @@
 //! So a reader walks headers without inflating and a bad member is recognised alone. `gzip -t` and Go's multi-member
 //! reader take the file as it is.
 
-use flate2::{Compress, Compression, FlushCompress, Status};
+use std::fmt;
 
-use crate::batch::Class;
+use libdeflater::CompressionLvl;
+
+use crate::batch::{CHUNK_TARGET, Class};
 
 /// Bytes of our subfield's data.
 pub const SUBFIELD: usize = 25;
@@ -43,28 +45,31 @@ pub struct MemberInfo {
     pub class: Class,
 }
 
-/// Deflate states, one per level, made at first use and kept: a state is some 270 KiB.
-#[derive(Debug, Default)]
+/// A deflate state, made at first use and kept until another level is asked for, and room for its output.
+#[derive(Default)]
 pub struct Compressor {
-    states: [Option<Box<Compress>>; 10],
+    state: Option<(u32, libdeflater::Compressor)>,
+    room: Vec<u8>,
+}
+
+impl fmt::Debug for Compressor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compressor").field("level", &self.state.as_ref().map(|(level, _)| level)).finish()
+    }
 }
 
 impl Compressor {
     /// Compresses `raw` into one member. `level` above 9 counts as 9.
     pub fn member(&mut self, raw: &[u8], lines: u32, class: Class, first_ns: u64, level: u32) -> Vec<u8> {
-        let level = level.min(9);
-        let mut out = Vec::with_capacity(HEADER + TRAILER + raw.len() / 3 + 64);
+        let deflated = self.deflate(raw, level.min(9));
+        let mut out = Vec::with_capacity(HEADER + deflated.len() + TRAILER);
         out.extend_from_slice(&[0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255]);
         out.extend_from_slice(&((SUBFIELD + 4) as u16).to_le_bytes());
         out.extend_from_slice(b"BF");
         out.extend_from_slice(&(SUBFIELD as u16).to_le_bytes());
         out.resize(HEADER, 0);
-        let state = self.states.get_mut(level as usize);
-        if let Some(state) = state {
-            let state = state.get_or_insert_with(|| Box::new(Compress::new(Compression::new(level), false)));
-            state.reset();
-            deflate(state, raw, &mut out);
-        }
+        out.extend_from_slice(deflated);
+        self.shrink();
         out.extend_from_slice(&crc32fast::hash(raw).to_le_bytes());
         out.extend_from_slice(&(raw.len() as u32).to_le_bytes());
         let crc = crc32c::crc32c(out.get(HEADER..).unwrap_or_default());
@@ -79,18 +84,26 @@ impl Compressor {
         }
         out
     }
-}
 
-/// Runs one deflate stream to its end; the output grows as needed. Neither call can fail: the state is fresh and the
-/// output has room.
-fn deflate(state: &mut Compress, raw: &[u8], out: &mut Vec<u8>) {
-    loop {
-        let taken = usize::try_from(state.total_in()).unwrap_or(raw.len()).min(raw.len());
-        let rest = raw.get(taken..).unwrap_or_default();
-        match state.compress_vec(rest, out, FlushCompress::Finish) {
-            Ok(Status::StreamEnd) | Err(_) => return,
-            Ok(_) => out.reserve(raw.len() / 4 + 4096),
+    /// `raw` as one deflate stream. It cannot fail: there is room for the longest.
+    fn deflate(&mut self, raw: &[u8], level: u32) -> &[u8] {
+        if self.state.as_ref().is_none_or(|(known, _)| *known != level) {
+            let level_of = CompressionLvl::new(level as i32).unwrap_or_default();
+            self.state = Some((level, libdeflater::Compressor::new(level_of)));
         }
+        let Some((_, state)) = &mut self.state else { return &[] };
+        let most = state.deflate_compress_bound(raw.len());
+        if self.room.len() < most {
+            self.room.resize(most, 0);
+        }
+        let len = state.deflate_compress(raw, &mut self.room).unwrap_or(0);
+        self.room.get(..len).unwrap_or_default()
+    }
+
+    /// One very long line shall not hold its memory for good.
+    fn shrink(&mut self) {
+        self.room.truncate(2 * CHUNK_TARGET);
+        self.room.shrink_to(2 * CHUNK_TARGET);
     }
 }
 

@@ -20,7 +20,7 @@ mod checkpoint;
 mod disk;
 mod filer;
 mod files;
-mod frame;
+pub mod frame;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod handle;

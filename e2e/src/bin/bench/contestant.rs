@@ -91,6 +91,23 @@ impl Contestant {
         fs::read(self.folder.path().join("out")).unwrap_or_default()
     }
 
+    /// Bytes in it.
+    pub fn file_len(&self) -> u64 {
+        fs::metadata(self.folder.path().join("out")).map_or(0, |file| file.len())
+    }
+
+    /// The proxy's compression level now.
+    pub fn level(&self) -> Option<u64> {
+        let Running::Proxy(proxy) = &self.running else { return None };
+        Some(proxy.metric("bytefreezer_proxy_compression_level", &[]).ok()? as u64)
+    }
+
+    /// The receive buffer that the proxy's sockets got.
+    pub fn receive_buffer(&self) -> Option<u64> {
+        let Running::Proxy(proxy) = &self.running else { return None };
+        proxy.json("/api/v1/status").ok()?.pointer("/inputs/0/receive_buffer")?.as_u64()
+    }
+
     /// Datagrams lost in front of its sockets, as the kernel counts them.
     pub fn kernel_drops(&self) -> Result<u64> {
         let port = format!(":{:04X}", self.target.port());

@@ -18,6 +18,7 @@ use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 
 use crate::{
+    cases::{self, webhook_inputs},
     contestant::Contestant,
     run,
     sink::{self, Sink},
@@ -32,17 +33,9 @@ pub struct Figure {
 }
 
 /// All of them.
-pub const FIGURES: [Figure; 7] = [
+pub const FIGURES: [Figure; 5] = [
     Figure { name: "resident set, idle, one syslog input", measure: idle },
     Figure { name: "one event at rest to the Receiver, timeout_seconds 1", measure: latency },
-    Figure {
-        name: "HTTP, 1 event a request, 64 clients, closed loop: one dataset",
-        measure: || http_loop(1),
-    },
-    Figure {
-        name: "HTTP, 1 event a request, 64 clients, closed loop: 1000 datasets",
-        measure: || http_loop(1000),
-    },
     Figure { name: "10 000 DLQ entries: GET /api/v1/dlq/stats", measure: dlq_stats },
     Figure { name: "start to first listening socket, 1 GiB in 10 000 backlog files", measure: start },
     Figure {
@@ -63,15 +56,6 @@ fn proxy(receiver: &str, inputs: &Value, over: &Value) -> Result<Proxy> {
 
 fn syslog(at: SocketAddr) -> Value {
     json!([{"type": "syslog", "name": "web", "config": {"host": "127.0.0.1", "port": at.port()}}])
-}
-
-fn webhooks(at: SocketAddr, datasets: usize) -> Value {
-    let input = |n: usize| {
-        let config = json!({"host": "127.0.0.1", "port": at.port(), "path": format!("/d{n}"), "data_hint": "ndjson",
-            "max_payload_size": 4_194_304});
-        json!({"type": "http", "name": format!("web-{n}"), "config": config})
-    };
-    (0..datasets).map(input).collect()
 }
 
 fn idle() -> Result<String> {
@@ -100,42 +84,9 @@ fn latency() -> Result<String> {
 }
 
 /// A percentile in milliseconds of sorted times.
-fn millis(sorted: &[Duration], percent: usize) -> f64 {
+pub fn millis(sorted: &[Duration], percent: usize) -> f64 {
     let at = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
     sorted.get(at).map_or(0.0, |took| took.as_secs_f64() * 1000.0)
-}
-
-fn http_loop(datasets: usize) -> Result<String> {
-    const CLIENTS: usize = 64;
-    const SECONDS: u64 = 10;
-    let sink = Sink::start()?;
-    let at = port()?;
-    let _proxy = proxy(&sink.url(), &webhooks(at, datasets), &json!({}))?;
-    let end = Instant::now() + Duration::from_secs(SECONDS);
-    let mut took: Vec<Duration> = thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|client| {
-                scope.spawn(move || {
-                    let mut http = Client::new(at).with_timeout(Duration::from_secs(10));
-                    let body = event(Shape::Json, 0, client as u64, 256);
-                    let (mut took, mut number) = (Vec::new(), client * 7919);
-                    while Instant::now() < end {
-                        number += 1;
-                        let begun = Instant::now();
-                        let answer = http.post(&format!("/d{}", number % datasets), &body)?;
-                        ensure!(answer.status == 200, "status {}: {}", answer.status, answer.text());
-                        took.push(begun.elapsed());
-                    }
-                    Ok(took)
-                })
-            })
-            .collect();
-        let joined = clients.into_iter().map(|c| c.join().map_err(|_| anyhow!("a client panicked"))?);
-        Ok::<_, anyhow::Error>(joined.collect::<Result<Vec<_>>>()?.concat())
-    })?;
-    took.sort_unstable();
-    let rate = took.len() as u64 / SECONDS;
-    Ok(format!("{rate}/s, p50 {:.1} ms, p99 {:.1} ms", millis(&took, 50), millis(&took, 99)))
 }
 
 fn dlq_stats() -> Result<String> {
@@ -143,7 +94,11 @@ fn dlq_stats() -> Result<String> {
     let receiver = Receiver::start(Settings::default())?;
     receiver.fault(Scope::All, Fault::status(422));
     let at = port()?;
-    let proxy = proxy(&receiver.url(), &webhooks(at, 1), &json!({"batching": {"max_lines": 1}}))?;
+    let proxy = proxy(
+        &receiver.url(),
+        &webhook_inputs(&json!(at.port()), 1),
+        &json!({"batching": {"max_lines": 1}}),
+    )?;
     post(at, ENTRIES, b"{\"a\":1}\n")?;
     let dlq = || {
         let stats = proxy.json("/api/v1/dlq/stats").ok()?;
@@ -184,14 +139,14 @@ fn start() -> Result<String> {
     receiver.down();
     let at = port()?;
     let over = json!({
-        "batching": {"max_lines": 1},
+        "batching": {"max_lines": 1, "compression_level": 1, "compression_adaptive": false},
         "spooling": {"max_size_bytes": 4_u64 << 30},
     });
-    let mut proxy = proxy(&receiver.url(), &webhooks(at, 1), &over)?;
-    // Hexadecimal digits of a generator: gzip makes about half of them.
+    let mut proxy = proxy(&receiver.url(), &webhook_inputs(&json!(at.port()), 1), &over)?;
+    // Hexadecimal digits of a generator, of which the lowest level makes nothing smaller.
     let mut state = 1_u64;
     let mut body = b"{\"x\":\"".to_vec();
-    while body.len() < 200_000 {
+    while (body.len() as u64) < (1 << 30) / FILES {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         write!(body, "{:08x}", state >> 32)?;
     }
@@ -199,7 +154,8 @@ fn start() -> Result<String> {
     post(at, FILES, &body)?;
     e2e::until(Duration::from_mins(2), "10 000 batches", || {
         let counted = proxy.json("/api/v1/dlq/stats").ok()?;
-        (counted.get("total_files_in_queue")?.as_u64()? >= FILES).then_some(())
+        let count = |name: &str| counted.get(name)?.as_u64();
+        (count("total_files_in_queue")? + count("total_files_in_retry")? >= FILES).then_some(())
     })?;
     let mut took = Vec::new();
     for _ in 0..5 {
@@ -214,30 +170,45 @@ fn start() -> Result<String> {
         proxy.wait_ready(Duration::from_mins(1))?;
     }
     took.sort_unstable();
-    Ok(format!("median {:.0} ms, most {:.0} ms of 5", millis(&took, 50), millis(&took, 100)))
+    let held = proxy.json("/api/v1/dlq/stats")?;
+    let bytes = held.get("total_bytes_in_queue").and_then(Value::as_u64).unwrap_or(0);
+    Ok(format!(
+        "median {:.0} ms, most {:.0} ms of 5 after SIGKILL ({} MiB)",
+        millis(&took, 50),
+        millis(&took, 100),
+        bytes >> 20
+    ))
 }
 
 fn ratio() -> Result<String> {
+    const EVENTS: u64 = 60_000;
     let sink = Sink::start()?;
-    let kind = crate::syslog(Some(6), 30);
-    let contestant = Contestant::start(&kind, &sink.url())?;
+    let contestant = Contestant::start(&cases::at_rest(), &sink.url())?;
     let plan = Plan {
         target: contestant.target,
         shape: Shape::Rfc3164,
         stream: 0,
-        count: 200_000,
-        rate: 5_000,
-        size: 256,
+        count: EVENTS,
+        rate: EVENTS / 10,
+        size: cases::SIZE,
     };
     udp(&plan, &Progress::default())?;
-    run::settle(&contestant, &sink, Duration::from_secs(35))?;
+    // The last batch is closed within its timeout.
+    run::settle(&contestant, &sink, Duration::from_secs(cases::REST_SECONDS + 2))?;
     let (mut wire, mut raw) = (0, Vec::new());
     for stored in sink.take() {
         wire += stored.body.len();
         raw.extend_from_slice(&sink::text(&stored.body)?);
     }
+    ensure!(raw.iter().filter(|byte| **byte == b'\n').count() as u64 == EVENTS, "not every event arrived");
     let mut whole = GzEncoder::new(Vec::new(), Compression::new(6));
     whole.write_all(&raw)?;
     let whole = whole.finish()?.len();
-    Ok(format!("{:.3} ({wire} against {whole} bytes)", wire as f64 / whole as f64))
+    let per_event = |bytes: usize| bytes as f64 / EVENTS as f64;
+    Ok(format!(
+        "{:.3} x ({:.1} against {:.1} bytes per event)",
+        wire as f64 / whole as f64,
+        per_event(wire),
+        per_event(whole)
+    ))
 }

@@ -1,19 +1,26 @@
 //! One run: a contestant, a load at a constant rate, and the account of every number.
 
 use std::{
+    fs,
+    io::Write,
+    process::Command,
+    sync::atomic::Ordering::Relaxed,
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail, ensure};
 use e2e::{
-    load::{self, Framing, Plan, Progress, Shape},
+    load::{self, Events, Framing, Plan, Progress, Shape},
     sequence,
 };
+use nix::sys::resource::{UsageWho, getrusage};
 
 use crate::{
+    account,
+    cases::SIZE,
     contestant::{Contestant, Kind},
-    sink::{self, Sink},
+    sink::{Sink, Stored},
 };
 
 /// How events reach the contestant.
@@ -30,7 +37,7 @@ pub enum Wire {
 /// What a run showed.
 #[derive(Debug, Clone, Default)]
 pub struct Outcome {
-    /// Asked for, events a second.
+    /// Events a second.
     pub rate: u64,
     /// Numbers that did not arrive.
     pub lost: u64,
@@ -46,6 +53,12 @@ pub struct Outcome {
     pub late: bool,
     /// Kernel drops.
     pub drops: u64,
+    /// Compression level at the end of the load.
+    pub level: Option<u64>,
+    /// Receive buffer of each socket.
+    pub buffer: Option<u64>,
+    /// What else there is to say.
+    pub note: String,
 }
 
 impl Outcome {
@@ -79,10 +92,12 @@ pub fn run(kind: &Kind, load: Load, rate: u64) -> Result<Outcome> {
     let total: u64 = sent.iter().map(|s| s.attempted).sum();
     let mut outcome = Outcome {
         rate,
-        late: progress.late_us.load(std::sync::atomic::Ordering::Relaxed) > LATE.as_micros() as u64,
+        late: progress.late_us.load(Relaxed) > LATE.as_micros() as u64,
+        level: contestant.level(),
+        buffer: contestant.receive_buffer(),
         ..Outcome::default()
     };
-    settle(&contestant, &sink, Duration::from_secs(2))?;
+    settle(&contestant, &sink, Duration::from_millis(1500))?;
     outcome.drops = contestant.kernel_drops()?;
     outcome.cpu_per_million = (contestant.cpu()? - cpu) / total as f64 * 1e6;
     outcome.resident = peak(contestant.pid()?)?;
@@ -92,45 +107,27 @@ pub fn run(kind: &Kind, load: Load, rate: u64) -> Result<Outcome> {
     }
     outcome.wire = sink.bytes() as f64 / total as f64;
     let stored = sink.take();
-    outcome.tail = stored
-        .iter()
-        .map(|s| s.at)
-        .max()
-        .map_or(0.0, |last| last.saturating_duration_since(ended).as_secs_f64());
-    let mut seen = vec![Vec::new(); sent.len()];
-    for (numbers, s) in seen.iter_mut().zip(&sent) {
-        *numbers = vec![false; usize::try_from(s.attempted)?];
-    }
-    let mark = |text: &[u8], seen: &mut Vec<Vec<bool>>| {
-        for (stream, number) in sequence::find(text) {
-            if let Some(place) = seen.get_mut(usize::from(stream)).and_then(|s| s.get_mut(number as usize)) {
-                *place = true;
-            }
-        }
-    };
-    for body in &stored {
-        mark(&sink::text(&body.body)?, &mut seen);
-    }
-    mark(&contestant.file(), &mut seen);
-    outcome.lost = seen.iter().flatten().filter(|there| !**there).count() as u64;
+    outcome.tail = tail(&stored, ended);
+    outcome.lost = account::lost(&sent, &stored, &contestant.file())?;
     Ok(outcome)
+}
+
+/// Seconds between `ended` and the last arrival.
+pub fn tail(stored: &[Stored], ended: Instant) -> f64 {
+    stored.iter().map(|s| s.at).max().map_or(0.0, |last| last.saturating_duration_since(ended).as_secs_f64())
 }
 
 /// All senders of a load, to their end.
 fn send(contestant: &Contestant, load: Load, rate: u64) -> Result<(Progress, Vec<sequence::Sent>)> {
     let progress = Progress::default();
-    let streams = match load.wire {
-        Wire::Udp(_) => 1,
-        Wire::Tcp(connections) => connections,
-        Wire::Http(clients, _) => clients,
+    let (streams, shape) = match load.wire {
+        Wire::Udp(shape) => (1, shape),
+        Wire::Tcp(connections) => (connections, Shape::Rfc3164),
+        Wire::Http(..) => bail!("HTTP clients wait for answers; they have no rate"),
     };
     let plan = |stream: u16| Plan {
         target: contestant.target,
-        shape: match load.wire {
-            Wire::Udp(shape) => shape,
-            Wire::Tcp(_) => Shape::Rfc3164,
-            Wire::Http(..) => Shape::Json,
-        },
+        shape,
         stream,
         count: (rate * load.seconds).div_ceil(u64::from(streams)),
         rate: rate.div_ceil(u64::from(streams)),
@@ -142,8 +139,7 @@ fn send(contestant: &Contestant, load: Load, rate: u64) -> Result<(Progress, Vec
                 let (plan, progress) = (plan(stream), &progress);
                 scope.spawn(move || match load.wire {
                     Wire::Udp(_) => load::udp(&plan, progress),
-                    Wire::Tcp(_) => load::tcp(&plan, Framing::Line, progress),
-                    Wire::Http(_, per_request) => load::http(&plan, "/webhook", per_request, progress),
+                    _ => load::tcp(&plan, Framing::Line, progress),
                 })
             })
             .collect();
@@ -160,43 +156,36 @@ pub fn settle(contestant: &Contestant, sink: &Sink, quiet: Duration) -> Result<(
     let (mut last, mut since) = (u64::MAX, Instant::now());
     let limit = Instant::now() + Duration::from_mins(2);
     while since.elapsed() < quiet {
-        let now = sink.bytes() + contestant.file().len() as u64;
+        let now = sink.bytes() + contestant.file_len();
         if now != last {
             (last, since) = (now, Instant::now());
         }
         if Instant::now() > limit {
             bail!("data still arrives two minutes after the last event was sent");
         }
-        thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(50));
     }
     Ok(())
 }
 
 /// `VmHWM` of a process in bytes.
 pub fn peak(pid: u32) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let kib = status
         .lines()
         .find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
     Ok(kib.unwrap_or(0) * 1024)
 }
 
-/// The highest lossless rate: doubling until it fails, halving the distance to 8 %, then `confirm` runs of full length
-/// at the rate found, going down while one of them fails.
+/// The highest lossless rate: growing by half until it fails, halving the distance to 8 %, then `confirm` runs of full
+/// length at the rate found, going down while one of them fails.
 pub fn search(kind: &Kind, load: Load, start: u64, confirm: u32) -> Result<Outcome> {
-    let probe = Load { seconds: load.seconds.min(5), ..load };
+    let probe = Load { seconds: load.seconds.min(3), ..load };
     let (mut low, mut high) = (0, None);
     let mut rate = start;
     loop {
         let outcome = run(kind, probe, rate)?;
-        eprintln!(
-            "    {rate}/s: {}",
-            if outcome.lossless() {
-                "lossless".to_owned()
-            } else {
-                format!("lost {} late {} tail {:.1} s", outcome.lost, outcome.late, outcome.tail)
-            }
-        );
+        eprintln!("    {rate}/s: {}", said(&outcome));
         if outcome.lossless() {
             low = rate;
         } else {
@@ -214,6 +203,7 @@ pub fn search(kind: &Kind, load: Load, start: u64, confirm: u32) -> Result<Outco
         for _ in 0..confirm {
             let outcome = run(kind, load, low)?;
             let good = outcome.lossless();
+            eprintln!("    {low}/s for {} s: {}", load.seconds, said(&outcome));
             outcomes.push(outcome);
             if !good {
                 break;
@@ -223,6 +213,56 @@ pub fn search(kind: &Kind, load: Load, start: u64, confirm: u32) -> Result<Outco
             return Ok(outcome);
         }
         low = low * 92 / 100;
-        eprintln!("    not held; again at {low}/s");
+        ensure!(low > 100, "no rate held");
     }
+}
+
+fn said(outcome: &Outcome) -> String {
+    let Outcome { lost, late, tail, drops, cpu_per_million, .. } = outcome;
+    if outcome.lossless() {
+        format!("lossless, {cpu_per_million:.2} CPU s per million")
+    } else {
+        format!("lost {lost} (kernel drops {drops}), sender late {late}, tail {tail:.1} s")
+    }
+}
+
+/// `cp` of a file with four million events, and `sync` of the copy.
+pub fn copy() -> Result<Outcome> {
+    const EVENTS: u64 = 4_000_000;
+    let folder = tempfile::Builder::new().prefix("bytefreezer-bench-").tempdir()?;
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    let plan = Plan {
+        target: ([127, 0, 0, 1], 9).into(),
+        shape: Shape::Rfc3164,
+        stream: 0,
+        count: EVENTS,
+        rate: 0,
+        size: SIZE,
+    };
+    let events = Events::new(&plan);
+    let mut file = fs::File::create(&from)?;
+    let mut buffer = Vec::new();
+    for number in 0..EVENTS {
+        events.append(number, &mut buffer);
+        if buffer.len() > 1 << 20 || number + 1 == EVENTS {
+            file.write_all(&buffer)?;
+            buffer.clear();
+        }
+    }
+    file.sync_all()?;
+    let cpu = || {
+        let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+        let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+        anyhow::Ok(seconds(usage.user_time()) + seconds(usage.system_time()))
+    };
+    let (before, begun) = (cpu()?, Instant::now());
+    ensure!(Command::new("cp").args([&from, &to]).status()?.success(), "cp failed");
+    ensure!(Command::new("sync").arg(&to).status()?.success(), "sync failed");
+    let seconds = begun.elapsed().as_secs_f64();
+    Ok(Outcome {
+        rate: (EVENTS as f64 / seconds) as u64,
+        cpu_per_million: (cpu()? - before) / EVENTS as f64 * 1e6,
+        note: format!("{:.0} MB/s", EVENTS as f64 * SIZE as f64 / seconds / 1e6),
+        ..Outcome::default()
+    })
 }

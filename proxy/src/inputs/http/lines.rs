@@ -1,13 +1,16 @@
 //! A body on its way into chunks, while it comes in.
 //!
 //! Pieces are cut at line ends; what follows the last one waits in `carry`. Nothing is handed to the spool before
-//! the whole body was read, so a request is stored completely or not at all.
+//! the whole body was read, so a request is stored completely or not at all. Full chunks are compressed by tasks of
+//! their own, so that a large body keeps more than one processor busy.
 
-use std::{cell::RefCell, net::IpAddr};
+use std::{cell::RefCell, net::IpAddr, sync::Arc};
 
-use super::{Shared, answer::Answer, queue::Turn, table::HttpRoute};
+use tokio::{task::JoinHandle, time::Instant};
+
+use super::{Shared, answer::Answer, table::HttpRoute};
 use crate::{
-    batch::{Chunk, LineBuffer, MAX_LINE, MEMBER_MIN, Reservation},
+    batch::{Chunk, LineBuffer, MAX_LINE, Reservation},
     decode::{ReceiveTime, text},
     spool::member::Compressor,
 };
@@ -18,8 +21,16 @@ const PIECE: usize = 16 * 1024;
 const RESERVE_STEP: usize = 64 * 1024;
 
 thread_local! {
-    /// 270 KiB per level in use; far fewer threads than connections.
+    /// Up to a MiB; far fewer threads than connections.
     static COMPRESSOR: RefCell<Compressor> = RefCell::default();
+}
+
+/// A part of the body.
+#[derive(Debug)]
+enum Part {
+    Chunk(Chunk),
+    /// Being compressed.
+    Soon(JoinHandle<Option<Chunk>>),
 }
 
 /// The lines of one request.
@@ -31,10 +42,8 @@ pub struct Lines<'a> {
     now: ReceiveTime,
     buffer: LineBuffer,
     carry: Vec<u8>,
-    chunks: Vec<Chunk>,
+    parts: Vec<Part>,
     count: usize,
-    /// Held while the body is large enough to be compressed here.
-    turn: Option<Turn<'a>>,
     /// Bytes held elsewhere for this request.
     besides: usize,
     /// Of the buffer, `carry` and `besides`.
@@ -54,9 +63,8 @@ impl<'a> Lines<'a> {
             now: ReceiveTime::now(),
             buffer: LineBuffer::new(route.route.stream.clone()),
             carry: Vec::new(),
-            chunks: Vec::new(),
+            parts: Vec::new(),
             count: 0,
-            turn: None,
             besides: 0,
             memory: Reservation::default(),
             reserved: 0,
@@ -74,9 +82,9 @@ impl<'a> Lines<'a> {
         self.besides = bytes;
     }
 
-    /// Chunks that are ready.
+    /// Chunks so far.
     pub fn chunks(&self) -> usize {
-        self.chunks.len()
+        self.parts.len()
     }
 
     /// Takes the next bytes of the body; `last` says that none follow.
@@ -104,14 +112,25 @@ impl<'a> Lines<'a> {
 
     /// The body is complete: what waits is the last line.
     pub fn finish(&mut self) -> Result<(), Answer> {
+        let begun = Instant::now();
         self.flush_carry()?;
-        self.cut();
+        let (level, memory) = self.cut();
+        let chunk = COMPRESSOR.with_borrow_mut(|compressor| self.buffer.take(level, compressor, memory));
+        self.parts.extend(chunk.map(Part::Chunk));
+        self.shared.level.worked(begun.elapsed());
         Ok(())
     }
 
     /// Everything, in order, with the number of lines.
-    pub fn into_chunks(self) -> (Vec<Chunk>, u64) {
-        (self.chunks, self.count as u64)
+    pub async fn into_chunks(self) -> Result<(Vec<Chunk>, u64), Answer> {
+        let mut chunks = Vec::with_capacity(self.parts.len());
+        for part in self.parts {
+            match part {
+                Part::Chunk(chunk) => chunks.push(chunk),
+                Part::Soon(task) => chunks.extend(task.await.map_err(|_| Answer::Unwritable)?),
+            }
+        }
+        Ok((chunks, self.count as u64))
     }
 
     fn flush_carry(&mut self) -> Result<(), Answer> {
@@ -139,7 +158,7 @@ impl<'a> Lines<'a> {
         }
         self.reserve()?;
         if self.buffer.is_full() {
-            self.cut();
+            self.compress();
         }
         Ok(())
     }
@@ -161,15 +180,25 @@ impl<'a> Lines<'a> {
         Ok(())
     }
 
-    fn cut(&mut self) {
-        if self.buffer.len() >= MEMBER_MIN && self.turn.is_none() {
-            self.turn = Some(self.shared.queue.join());
-        }
-        self.shared.level.observe(self.shared.queue.fill().max(self.shared.memory.fill()));
-        let level = self.shared.level.of(&self.route.route.stream.batching);
-        let memory = std::mem::take(&mut self.memory);
+    /// Leaves the buffer to a task.
+    fn compress(&mut self) {
+        let (compression, memory) = self.cut();
+        let empty = LineBuffer::new(Arc::clone(self.buffer.stream()));
+        let mut full = std::mem::replace(&mut self.buffer, empty);
+        let level = Arc::clone(&self.shared.level);
+        self.parts.push(Part::Soon(tokio::spawn(async move {
+            let begun = Instant::now();
+            let take = |compressor: &mut Compressor| full.take(compression, compressor, memory);
+            let chunk = COMPRESSOR.with_borrow_mut(take);
+            level.worked(begun.elapsed());
+            chunk
+        })));
+    }
+
+    /// A chunk ends: its level, and the memory it takes with it.
+    fn cut(&mut self) -> (u32, Reservation) {
+        self.shared.level.observe(self.shared.memory.fill());
         self.chunked += std::mem::take(&mut self.reserved);
-        let chunk = COMPRESSOR.with_borrow_mut(|compressor| self.buffer.take(level, compressor, memory));
-        self.chunks.extend(chunk);
+        (self.shared.level.of(&self.route.route.stream.batching), std::mem::take(&mut self.memory))
     }
 }

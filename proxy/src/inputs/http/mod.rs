@@ -30,11 +30,9 @@ mod encoding;
 mod health;
 mod lines;
 mod pace;
-mod queue;
 mod request;
 mod table;
 
-use queue::Queue;
 use table::Paths;
 
 /// What requests need of the spool.
@@ -62,7 +60,6 @@ struct Shared {
     level: Arc<Level>,
     ledger: Arc<Ledger>,
     senders: Arc<Senders>,
-    queue: Queue,
 }
 
 /// What an HTTP listener does with its connections.
@@ -77,7 +74,7 @@ impl Http {
     /// Serves `routes`, the datasets of one listener.
     pub fn new(ctx: InputContext, routes: &[Arc<Route>]) -> Self {
         let InputContext { spool, memory, level, ledger, senders, .. } = ctx;
-        Self::with_store(Shared { memory, level, ledger, senders, queue: Queue::default() }, spool, routes)
+        Self::with_store(Shared { memory, level, ledger, senders }, spool, routes)
     }
 }
 

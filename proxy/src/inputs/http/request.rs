@@ -12,7 +12,10 @@ use hyper::{
     body::{Body, Incoming},
     header::{ALLOW, CONNECTION, HeaderValue},
 };
-use tokio::{task::yield_now, time::timeout_at};
+use tokio::{
+    task::yield_now,
+    time::{Instant, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -93,7 +96,7 @@ struct Exchange<'a, S> {
     pace: &'a Pace,
     route: &'a HttpRoute,
     peer: IpAddr,
-    deadline: tokio::time::Instant,
+    deadline: Instant,
 }
 
 impl<S: Store> Exchange<'_, S> {
@@ -211,10 +214,12 @@ impl<S: Store> Exchange<'_, S> {
         lines.finish()
     }
 
-    /// Compressing a chunk takes milliseconds; then it is others' turn.
+    /// After a chunk it is others' turn, first of all that of its compression.
     async fn feed(&self, lines: &mut Lines<'_>, data: &[u8], last: bool) -> Result<(), Answer> {
-        let before = lines.chunks();
-        lines.feed(data, last)?;
+        let (before, begun) = (lines.chunks(), Instant::now());
+        let fed = lines.feed(data, last);
+        self.http.shared.level.worked(begun.elapsed());
+        fed?;
         if lines.chunks() > before {
             yield_now().await;
         }
@@ -224,7 +229,10 @@ impl<S: Store> Exchange<'_, S> {
     /// Hands the lines over and waits until they are synced. A task of its own does it, so that the books are right
     /// also when the peer goes away meanwhile.
     async fn store(&self, lines: Lines<'_>) -> (Answer, u64) {
-        let (chunks, count) = lines.into_chunks();
+        let (chunks, count) = match lines.into_chunks().await {
+            Ok(all) => all,
+            Err(answer) => return (answer, 0),
+        };
         if chunks.is_empty() {
             return (Answer::Ok, 0);
         }

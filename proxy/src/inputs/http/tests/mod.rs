@@ -170,7 +170,6 @@ fn start_with(inputs: Vec<Input>, host: &str, settings: AcceptSettings, memory: 
         level: Arc::new(Level::new(&routes[0].input.batching)),
         ledger: Arc::clone(&ledger),
         senders: Arc::new(Senders::new(100)),
-        queue: Queue::default(),
     };
     let http = Arc::new(Http::with_store(shared, store.clone(), &routes));
     let acceptor = Acceptor::bind(Listen { host: host.parse().unwrap(), port: 0 }, settings).unwrap();
