@@ -102,7 +102,7 @@ impl Report {
     /// What the README shows: the main load beside the two it is compared with.
     fn short(&self) -> Result<String> {
         let mut out = String::from(
-            "| 256-byte syslog over UDP, sender and sink on the same 2 cores | lossless events/s | CPU s per million |\n\
+            "| | lossless events/s | CPU s per million |\n\
              |---|---|---|\n",
         );
         for name in [NULL, PEER, MAIN] {
