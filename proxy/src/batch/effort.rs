@@ -37,7 +37,7 @@ impl Default for Effort {
 impl Effort {
     /// Adds what ended at `now` and took `spent`; the fill at the end of a window.
     pub fn add(&self, spent: Duration, now: Duration) -> Option<f32> {
-        let busy = self.busy_us.fetch_add(spent.as_micros() as u64, Relaxed) + spent.as_micros() as u64;
+        self.busy_us.fetch_add(spent.as_micros() as u64, Relaxed);
         let (now, since) = (now.as_micros() as u64, self.since_us.load(Relaxed));
         let elapsed = now.saturating_sub(since);
         let over = elapsed >= WINDOW.as_micros() as u64
@@ -46,7 +46,7 @@ impl Effort {
         if !over {
             return None;
         }
-        self.busy_us.fetch_sub(busy, Relaxed);
+        let busy = self.busy_us.swap(0, Relaxed);
         Some(fill(Duration::from_micros(busy) / self.threads, Duration::from_micros(elapsed)))
     }
 }
