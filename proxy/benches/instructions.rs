@@ -75,7 +75,7 @@ fn main() -> ExitCode {
         fs::write(path, lines).unwrap();
         return ExitCode::SUCCESS;
     }
-    compare(&counts, &fs::read_to_string(path).unwrap())
+    compare(&counts, &fs::read_to_string(path).unwrap_or_default())
 }
 
 fn compare(counts: &[(&str, u64)], limits: &str) -> ExitCode {

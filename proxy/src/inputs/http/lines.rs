@@ -1,12 +1,11 @@
 //! A body on its way into chunks, while it comes in.
 //!
 //! Pieces are cut at line ends; what follows the last one waits in `carry`. Nothing is handed to the spool before
-//! the whole body was read, so a request is stored completely or not at all. Full chunks are compressed by tasks of
-//! their own, so that a large body keeps more than one processor busy.
+//! the whole body was read, so a request is stored completely or not at all.
 
-use std::{cell::RefCell, net::IpAddr, sync::Arc};
+use std::{cell::RefCell, net::IpAddr};
 
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::time::Instant;
 
 use super::{Shared, answer::Answer, table::HttpRoute};
 use crate::{
@@ -25,14 +24,6 @@ thread_local! {
     static COMPRESSOR: RefCell<Compressor> = RefCell::default();
 }
 
-/// A part of the body.
-#[derive(Debug)]
-enum Part {
-    Chunk(Chunk),
-    /// Being compressed.
-    Soon(JoinHandle<Option<Chunk>>),
-}
-
 /// The lines of one request.
 #[derive(Debug)]
 pub struct Lines<'a> {
@@ -42,7 +33,7 @@ pub struct Lines<'a> {
     now: ReceiveTime,
     buffer: LineBuffer,
     carry: Vec<u8>,
-    parts: Vec<Part>,
+    chunks: Vec<Chunk>,
     count: usize,
     /// Bytes held elsewhere for this request.
     besides: usize,
@@ -63,7 +54,7 @@ impl<'a> Lines<'a> {
             now: ReceiveTime::now(),
             buffer: LineBuffer::new(route.route.stream.clone()),
             carry: Vec::new(),
-            parts: Vec::new(),
+            chunks: Vec::new(),
             count: 0,
             besides: 0,
             memory: Reservation::default(),
@@ -84,7 +75,7 @@ impl<'a> Lines<'a> {
 
     /// Chunks so far.
     pub fn chunks(&self) -> usize {
-        self.parts.len()
+        self.chunks.len()
     }
 
     /// Takes the next bytes of the body; `last` says that none follow.
@@ -114,23 +105,14 @@ impl<'a> Lines<'a> {
     pub fn finish(&mut self) -> Result<(), Answer> {
         let begun = Instant::now();
         self.flush_carry()?;
-        let (level, memory) = self.cut();
-        let chunk = COMPRESSOR.with_borrow_mut(|compressor| self.buffer.take(level, compressor, memory));
-        self.parts.extend(chunk.map(Part::Chunk));
+        self.cut();
         self.shared.level.worked(begun.elapsed());
         Ok(())
     }
 
     /// Everything, in order, with the number of lines.
-    pub async fn into_chunks(self) -> Result<(Vec<Chunk>, u64), Answer> {
-        let mut chunks = Vec::with_capacity(self.parts.len());
-        for part in self.parts {
-            match part {
-                Part::Chunk(chunk) => chunks.push(chunk),
-                Part::Soon(task) => chunks.extend(task.await.map_err(|_| Answer::Unwritable)?),
-            }
-        }
-        Ok((chunks, self.count as u64))
+    pub fn into_chunks(self) -> (Vec<Chunk>, u64) {
+        (self.chunks, self.count as u64)
     }
 
     fn flush_carry(&mut self) -> Result<(), Answer> {
@@ -158,7 +140,7 @@ impl<'a> Lines<'a> {
         }
         self.reserve()?;
         if self.buffer.is_full() {
-            self.compress();
+            self.cut();
         }
         Ok(())
     }
@@ -180,25 +162,12 @@ impl<'a> Lines<'a> {
         Ok(())
     }
 
-    /// Leaves the buffer to a task.
-    fn compress(&mut self) {
-        let (compression, memory) = self.cut();
-        let empty = LineBuffer::new(Arc::clone(self.buffer.stream()));
-        let mut full = std::mem::replace(&mut self.buffer, empty);
-        let level = Arc::clone(&self.shared.level);
-        self.parts.push(Part::Soon(tokio::spawn(async move {
-            let begun = Instant::now();
-            let take = |compressor: &mut Compressor| full.take(compression, compressor, memory);
-            let chunk = COMPRESSOR.with_borrow_mut(take);
-            level.worked(begun.elapsed());
-            chunk
-        })));
-    }
-
-    /// A chunk ends: its level, and the memory it takes with it.
-    fn cut(&mut self) -> (u32, Reservation) {
+    fn cut(&mut self) {
         self.shared.level.observe(self.shared.memory.fill());
+        let level = self.shared.level.of(&self.route.route.stream.batching);
+        let memory = std::mem::take(&mut self.memory);
         self.chunked += std::mem::take(&mut self.reserved);
-        (self.shared.level.of(&self.route.route.stream.batching), std::mem::take(&mut self.memory))
+        let chunk = COMPRESSOR.with_borrow_mut(|compressor| self.buffer.take(level, compressor, memory));
+        self.chunks.extend(chunk);
     }
 }

@@ -214,7 +214,7 @@ impl<S: Store> Exchange<'_, S> {
         lines.finish()
     }
 
-    /// After a chunk it is others' turn, first of all that of its compression.
+    /// Compressing a chunk takes milliseconds; then it is others' turn.
     async fn feed(&self, lines: &mut Lines<'_>, data: &[u8], last: bool) -> Result<(), Answer> {
         let (before, begun) = (lines.chunks(), Instant::now());
         let fed = lines.feed(data, last);
@@ -229,10 +229,7 @@ impl<S: Store> Exchange<'_, S> {
     /// Hands the lines over and waits until they are synced. A task of its own does it, so that the books are right
     /// also when the peer goes away meanwhile.
     async fn store(&self, lines: Lines<'_>) -> (Answer, u64) {
-        let (chunks, count) = match lines.into_chunks().await {
-            Ok(all) => all,
-            Err(answer) => return (answer, 0),
-        };
+        let (chunks, count) = lines.into_chunks();
         if chunks.is_empty() {
             return (Answer::Ok, 0);
         }
