@@ -37,6 +37,8 @@ use bytefreezer_proxy::{
     },
 };
 
+// The tests use more of it.
+#[allow(dead_code)]
 #[path = "../tests/syslog_corpus/mod.rs"]
 mod syslog_corpus;
 
