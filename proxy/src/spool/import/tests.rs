@@ -228,7 +228,7 @@ async fn without_room_the_rest_waits_in_the_old_files() {
     })
     .await;
     let mut delivered = BTreeSet::new();
-    for _ in 0..100 {
+    for _ in 0..300 {
         for entry in rig.all() {
             delivered.insert(entry.stamp.0 - NS);
             rig.handle.delivered(entry.stamp).await.unwrap();
