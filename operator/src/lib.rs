@@ -1,1 +1,24 @@
-//! The controllers. Empty until the operator is built.
+//! The operator's pure core: from resources to what shall be there.
+//!
+//! ```text
+//! gather -> arbitrate -> build -> apply -> acknowledge -> status
+//! ```
+//! | module | job | knows nothing of |
+//! |---|---|---|
+//! | [`validate`] | a `Proxy` with every text read: names, ports, limits | datasets |
+//! | [`arbitrate`] | which datasets are admitted, who loses and to whom | Kubernetes' objects, the file |
+//! | [`convert`] | Proxy and admitted datasets -> the proxy's own document | Kubernetes' objects |
+//! | [`assets`] | tokens and certificates in the Proxy's eight Secrets | who refers to them |
+//! | [`build`] | the Kubernetes objects, one file per kind | the API server |
+//!
+//! Invariants:
+//! - Nothing here does I/O or reads a clock: the same input gives the same objects, byte for byte.
+//! - The pod template is a function of the Proxy alone, so no dataset restarts a pod.
+//! - Values are serialised, never templated.
+
+pub mod arbitrate;
+pub mod assets;
+pub mod build;
+pub mod convert;
+pub mod key;
+pub mod validate;
