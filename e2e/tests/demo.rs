@@ -31,7 +31,7 @@ fn demo() -> (Peer, Pid) {
 fn ctrl_c_ends_the_demo_early_and_cleanly_with_the_count() {
     let (mut demo, proxy) = demo();
     kill(Pid::from_raw(demo.pid() as i32), Signal::SIGINT).unwrap();
-    let status = demo.wait(Duration::from_secs(60)).unwrap_or_else(|error| panic!("{error}: {}", demo.log()));
+    let status = demo.wait(Duration::from_mins(1)).unwrap_or_else(|error| panic!("{error}: {}", demo.log()));
     let said = demo.log();
     assert!(status.success(), "{status}: {said}");
     let all: Vec<u64> = said
@@ -51,6 +51,6 @@ fn ctrl_c_ends_the_demo_early_and_cleanly_with_the_count() {
 fn the_demo_fails_when_the_proxy_does() {
     let (mut demo, proxy) = demo();
     kill(proxy, Signal::SIGKILL).unwrap();
-    let status = demo.wait(Duration::from_secs(60)).unwrap_or_else(|error| panic!("{error}: {}", demo.log()));
+    let status = demo.wait(Duration::from_mins(1)).unwrap_or_else(|error| panic!("{error}: {}", demo.log()));
     assert!(!status.success(), "{}", demo.log());
 }

@@ -54,7 +54,9 @@ pub struct Compressor {
 
 impl fmt::Debug for Compressor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Compressor").field("level", &self.state.as_ref().map(|(level, _)| level)).finish()
+        f.debug_struct("Compressor")
+            .field("level", &self.state.as_ref().map(|(level, _)| level))
+            .finish_non_exhaustive()
     }
 }
 
