@@ -12,6 +12,7 @@ use super::{
     metrics::Usage,
     recovery::{self, Recovery},
     store::{Store, missing_is_fine},
+    thread,
 };
 
 /// How often freed folders are looked for.
@@ -25,7 +26,8 @@ pub fn watch(shared: &Shared, directory: &Path) {
         }
     }
     loop {
-        look(shared, directory);
+        // One folder's trouble; the others, and everything else, go on.
+        let _ = thread::survives(|| look(shared, directory));
         if shared.abandoned.wait(EVERY) {
             return;
         }
@@ -60,7 +62,7 @@ pub(super) fn look(shared: &Shared, directory: &Path) {
 }
 
 /// Returns how much cannot be read now.
-fn adopt(shared: &Shared, folder: &Path) -> io::Result<usize> {
+pub(super) fn adopt(shared: &Shared, folder: &Path) -> io::Result<usize> {
     let theirs = Store::new(
         std::sync::Arc::clone(&shared.store.disk),
         Layout::new(folder.to_owned()),
@@ -69,12 +71,12 @@ fn adopt(shared: &Shared, folder: &Path) -> io::Result<usize> {
     );
     let segments = recovery::segments(&theirs)?;
     let mut recovered = Recovery::new(shared, &theirs, segments.clone()).run()?;
-    // Only their own log knows of batches finished on the way, and it goes.
-    recovered.done.clear();
     // Everything is whole in its file now. Their log goes before the files do: while it is there a crash would make the
     // batches anew.
     let (gone, kept) = recovered.divide(&segments);
-    recovery::note_settled(&theirs, &kept, &recovered.records);
+    recovery::note_settled(&theirs, &kept, &recovered)?;
+    // Only their own log knew of batches finished on the way.
+    recovered.done.clear();
     for number in gone {
         recovery::remove_segment(&theirs, number)?;
     }

@@ -45,6 +45,7 @@ pub struct Checkpointer {
     pub answers: Receiver<Answer>,
     thread: JoinHandle<()>,
     busy: bool,
+    preparing: bool,
 }
 
 impl Checkpointer {
@@ -54,7 +55,7 @@ impl Checkpointer {
         let (answer, answers) = unbounded();
         let shared = Arc::clone(shared);
         let thread = thread::essential("spool-sync", move || run(&shared, &jobs, &answer))?;
-        Ok(Self { work, answers, thread, busy: false })
+        Ok(Self { work, answers, thread, busy: false, preparing: false })
     }
 
     /// Whether something is under way.
@@ -62,9 +63,15 @@ impl Checkpointer {
         self.busy
     }
 
+    /// Whether that makes the log shorter.
+    pub fn shortens(&self) -> bool {
+        self.busy && !self.preparing
+    }
+
     /// The writer has the answer.
     pub fn finished(&mut self) {
         self.busy = false;
+        self.preparing = false;
     }
 
     /// Makes batches durable; all their bytes have been handed to the filer.
@@ -82,6 +89,7 @@ impl Checkpointer {
     /// Makes a segment ahead of time.
     pub fn prepare(&mut self, number: u32, bytes: u64) {
         self.busy = self.work.send(Work::Prepare { number, bytes }).is_ok();
+        self.preparing = self.busy;
     }
 
     /// Ends the thread.

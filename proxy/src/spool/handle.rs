@@ -110,6 +110,8 @@ impl Spool {
         let old = recovery::segments(&store).map_err(folder_error)?;
         let newest =
             old.iter().filter_map(|number| recovery::header(&store, *number)).map(|h| h.reserved).max();
+        // A log that was lost with its reserved stamp, on a volume that was full: then the files say what was used.
+        let newest = newest.or_else(|| recovery::newest_file(&store));
         let stamps = Stamps::new(spool_id, newest.unwrap_or(0), now_ns());
 
         let old_log = recovery::segment_bytes(&store, &old);

@@ -13,10 +13,22 @@ use crate::{
         Entry, Stamp, State,
         backlog::Record,
         files::{Name, Tree},
-        store::missing_is_fine,
+        store::{Store, missing_is_fine},
         walk::{Piece, pieces, summary},
     },
 };
+
+/// The highest stamp among the files of all batches.
+pub fn newest_file(store: &Store) -> Option<u64> {
+    let folders = |folder: PathBuf| {
+        let listed = store.disk.list(&folder).unwrap_or_default();
+        listed.into_iter().filter(|entry| entry.folder).map(move |entry| folder.join(entry.name))
+    };
+    let trees = [Tree::Batches, Tree::Dlq].map(|tree| store.layout.tree(tree));
+    let datasets = trees.into_iter().flat_map(folders).flat_map(folders);
+    let files = datasets.flat_map(|folder| store.disk.list(&folder).unwrap_or_default());
+    files.filter_map(|file| Some(Name::parse(file.name.split('.').next()?)?.stamp.0)).max()
+}
 
 impl Recovery<'_> {
     pub(super) fn find_files(&mut self) {

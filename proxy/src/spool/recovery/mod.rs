@@ -3,6 +3,8 @@
 mod files;
 mod rebuild;
 
+pub use files::newest_file;
+
 use std::{
     collections::HashMap,
     io,
@@ -343,7 +345,7 @@ impl<'a> Recovery<'a> {
         if cut.lines == 0 {
             // Sound members under a new name: written as a whole or not at all.
             return Ok(self.out.records.iter().any(|record| record.entry.stamp == rescued)
-                || self.logged.get(&rescued).is_some_and(|batch| batch.done));
+                || self.logged.get(&rescued).is_some_and(|batch| batch.done || batch.settled));
         }
         let bytes = self.store.read(original.tree, &original.name())?;
         let level = self.shared.level(None);
@@ -353,7 +355,7 @@ impl<'a> Recovery<'a> {
         };
         for (half, stamp) in halves.into_iter().zip(cut.halves) {
             self.out.records.retain(|record| record.entry.stamp != stamp);
-            if self.logged.get(&stamp).is_some_and(|batch| batch.done) {
+            if self.logged.get(&stamp).is_some_and(|batch| batch.done || batch.settled) {
                 continue;
             }
             let mut record = original.clone();
@@ -373,23 +375,21 @@ impl<'a> Recovery<'a> {
     }
 }
 
-/// Segments stay for what cannot be read now. Their frames of batches that are whole in their files must not bring
-/// those back once they are delivered or moved: the last segment gets a frame about each.
-pub fn note_settled(store: &Store, kept: &[u32], records: &[Record]) {
-    let Some(last) = kept.last().copied() else { return };
+/// Segments stay for what cannot be read now. Their frames of batches that are whole in their files, or finished, must
+/// not bring those back once they are delivered or moved: the last segment gets a frame about each.
+pub fn note_settled(store: &Store, kept: &[u32], recovered: &Recovered) -> io::Result<()> {
+    let whole = recovered.records.iter().map(|record| record.entry.stamp);
+    let settled: Vec<Stamp> = whole.chain(recovered.done.iter().map(|(stamp, _)| *stamp)).collect();
+    let Some(last) = kept.last().copied().filter(|_| !settled.is_empty()) else { return Ok(()) };
     let path = store.layout.segment(last);
-    let noted = store.disk.read(&path).and_then(|mut bytes| {
-        bytes.truncate(segment::read(&bytes, last, 0).end);
-        for record in records {
-            let header = Header::control(Kind::Settled, record.entry.stamp, 0, 0);
-            frame::encode(&header, last, 0, &[], &mut bytes);
-        }
-        store.disk.replace(&path, &bytes)?;
-        store.disk.sync_dir(&store.layout.log())
-    });
-    if let Err(error) = noted {
-        tracing::warn!(path = %path.display(), %error, "a log segment that is kept cannot be written; the next start may send batches again");
+    let mut bytes = store.disk.read(&path)?;
+    bytes.truncate(segment::read(&bytes, last, 0).end);
+    bytes.resize(bytes.len().max(segment::PAGE), 0);
+    for stamp in settled {
+        frame::encode(&Header::control(Kind::Settled, stamp, 0, 0), last, 0, &[], &mut bytes);
     }
+    store.disk.replace(&path, &bytes)?;
+    store.disk.sync_dir(&store.layout.log())
 }
 
 /// Reads segments: number, length and frames of each.
@@ -433,7 +433,9 @@ pub fn recover_own(shared: &Shared, mut old: Vec<u32>) {
             Some(Some(Ok(recovered))) => {
                 let (gone, kept) = recovered.divide(&old);
                 let unreadable = recovered.unreadable.clone();
-                note_settled(store, &kept, &recovered.records);
+                if let Err(error) = note_settled(store, &kept, &recovered) {
+                    tracing::warn!(%error, "a log segment that is kept cannot be written; the next start may send batches again");
+                }
                 shared.publish_recovered(recovered);
                 shared.drop_old_segments(store, &gone, &kept);
                 old = kept;

@@ -14,7 +14,7 @@ use super::{
     sim_disk::{Call, Chance, SimDisk},
 };
 use crate::{
-    batch::Class,
+    batch::{Class, MemoryBudget},
     config::Batching,
     metrics::Metrics,
     spool::{
@@ -253,4 +253,27 @@ async fn nothing_is_moved_where_that_makes_no_room() {
     rig.ledger.unaccept(1);
     assert_eq!(refused, Err(Refused::Full));
     assert_eq!((rig.balanced().dlq, rig.balanced().queued), (0, 3));
+}
+
+#[tokio::test]
+async fn intake_goes_on_when_files_can_be_written_again_although_nothing_arrives() {
+    let disk = SimDisk::default();
+    let mut parts = parts(sim_settings());
+    parts.memory = MemoryBudget::new(1 << 20);
+    let rig = on(&disk, parts).await;
+    failing(&disk, Call::Write, "/batches/", ErrorKind::PermissionDenied);
+    let short = Batching { timeout: Duration::from_millis(50), ..batching() };
+    let slow = stream("slow", Class::Unacknowledged, short);
+    for seed in 0..20 {
+        if rig.handle.has_room(Class::Unacknowledged) {
+            rig.submit(raw(&slow, &noise(seed, 60_000)));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    rig.until("intake is refused", |rig| rig.handle.usage().unwritable.is_some()).await;
+    // Until all batches are closed and synced: then nothing wakes the writer any more.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    disk.heal();
+    rig.until("it goes on", |rig| rig.handle.has_room(ACK)).await;
+    assert_eq!(rig.handle.usage().unwritable, None);
 }

@@ -2,11 +2,21 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use super::rig::*;
-use crate::{batch::Class, spool::adopt};
+use super::{
+    faults::{on, sim_settings},
+    rig::*,
+    setbacks::failing,
+    sim_disk::{Call, Chance, SimDisk},
+};
+use crate::{
+    batch::Class,
+    spool::{Spool, adopt, files::Layout},
+};
 
 const ACK: Class = Class::Acknowledged;
 
@@ -124,5 +134,43 @@ async fn a_batch_that_is_here_already_is_not_replaced() {
     adopt::look(second.spool.shared_for_tests(), dir.path());
     assert!(!theirs.exists());
     assert_eq!(second.texts(), "one\ntwo\n");
+    second.balanced();
+}
+
+/// Their log is kept for a file that cannot be read, and a batch of theirs was being cut.
+#[tokio::test]
+async fn a_cut_that_is_finished_for_another_instance_is_finished_once() {
+    let disk = SimDisk::default();
+    let first = on(&disk, parts(sim_settings())).await;
+    for (name, text) in [("a", "one\ntwo\nthree\nfour\n"), ("b", "five\n")] {
+        first.commit(raw(&stream(name, ACK, batching()), text)).await;
+    }
+    first.close().await;
+    let original = first.all()[0].stamp;
+    failing(&disk, Call::Remove, &format!("{:019}", original.0), ErrorKind::Other);
+    first.handle.split(original).await.unwrap().unwrap();
+    disk.power_off();
+    drop(first);
+    let disk = disk.after_power_cut(&mut Chance(1), 100);
+    failing(&disk, Call::Open, "/acme--b--", ErrorKind::Other);
+
+    let parts = parts(sim_settings());
+    let ledger = Arc::clone(&parts.ledger);
+    let layout = Layout::new(PathBuf::from("/other"));
+    let spool = Spool::open_on(parts, Arc::new(disk.clone()), layout, 8, None).unwrap();
+    spool.recovered().await;
+    let second = Rig { handle: spool.handle(), spool, ledger };
+    let adopt = || adopt::adopt(second.spool.shared_for_tests(), Path::new("/spool")).unwrap();
+    assert_eq!(adopt(), 1);
+    assert_eq!(second.texts(), "one\ntwo\nthree\nfour\n");
+    assert_eq!(second.all().len(), 2);
+    for half in second.all() {
+        second.handle.delivered(half.stamp).await.unwrap();
+    }
+    assert_eq!(adopt(), 1);
+    assert!(second.all().is_empty(), "{:?}", second.all());
+    disk.heal();
+    assert_eq!(adopt(), 0);
+    assert_eq!(second.texts(), "five\n");
     second.balanced();
 }

@@ -34,6 +34,8 @@ use crate::{
 
 /// Bytes taken in one round.
 const ROUND: usize = MAX_UNSYNCED;
+/// Between two looks whether the disk has recovered.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Answer to a commit.
 pub type Ack = oneshot::Sender<Result<(), Refused>>;
 
@@ -84,6 +86,8 @@ pub struct Writer {
     held: Vec<Chunk>,
     /// Why the background could not shorten the log the last time.
     background_failure: Option<String>,
+    /// No segment could be made ahead: what shortens the log comes first, since that may be what makes the room.
+    spare_failed: bool,
     /// Why nothing is acknowledged although the log can be written.
     stuck: Option<String>,
     stopped: bool,
@@ -121,6 +125,7 @@ impl Writer {
             repair_at: None,
             held: Vec::new(),
             background_failure: None,
+            spare_failed: false,
             stuck: None,
             stopped: false,
         }
@@ -147,8 +152,12 @@ impl Writer {
             }
             return;
         }
-        let wait =
+        let mut wait =
             self.wake_at().map_or(Duration::from_hours(1), |at| at.saturating_duration_since(Instant::now()));
+        if self.stuck.is_some() {
+            // Nobody says when the file could be written after all.
+            wait = wait.min(LOOK_AGAIN);
+        }
         let mut next = None;
         select! {
             recv(self.messages) -> message => match message {
@@ -187,8 +196,11 @@ impl Writer {
                 self.background_failure = None;
                 self.log.forget_up_to(last);
             }
-            Answer::Prepared(number, file) => self.log.add_spare(number, file),
-            Answer::Failed(None) => {}
+            Answer::Prepared(number, file) => {
+                self.spare_failed = false;
+                self.log.add_spare(number, file);
+            }
+            Answer::Failed(None) => self.spare_failed = true,
             Answer::Failed(why) => self.background_failure = why,
         }
     }

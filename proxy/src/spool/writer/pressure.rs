@@ -26,7 +26,7 @@ impl Writer {
 
     fn is_behind(&self) -> bool {
         let tails = self.shared.tails.get() > 2 * self.shared.tail_budget;
-        let log = self.checkpointer.busy() && self.log.bytes() > 2 * self.shared.limits.log().0;
+        let log = self.checkpointer.shortens() && self.log.bytes() > 2 * self.shared.limits.log().0;
         (tails || log) && !self.shared.abandoned.is_set()
     }
 

@@ -114,12 +114,16 @@ impl Writer {
             // Nothing but the header keeps them.
             self.settle_now();
         }
-        if let Some((number, bytes)) = self.log.wants_spare() {
+        let spare = self.log.wants_spare();
+        if let Some((number, bytes)) = spare.filter(|_| !self.spare_failed) {
             self.checkpointer.prepare(number, bytes);
         } else if !unneeded.is_empty() && self.log.header_is_durable() {
             self.checkpointer.retire(unneeded, std::mem::take(&mut self.finished));
         } else if too_long && unneeded.is_empty() {
             self.checkpoint();
+        }
+        if let Some((number, bytes)) = spare.filter(|_| !self.checkpointer.busy()) {
+            self.checkpointer.prepare(number, bytes);
         }
     }
 
