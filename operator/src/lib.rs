@@ -1,4 +1,4 @@
-//! The operator's pure core: from resources to what shall be there.
+//! The operator: from resources to what shall be there, and there.
 //!
 //! ```text
 //! gather -> arbitrate -> build -> apply -> acknowledge -> status
@@ -10,15 +10,19 @@
 //! | [`convert`] | Proxy and admitted datasets -> the proxy's own document | Kubernetes' objects |
 //! | [`assets`] | tokens and certificates in the Proxy's eight Secrets | who refers to them |
 //! | [`build`] | the Kubernetes objects, one file per kind | the API server |
+//! | [`apply`] | brings the objects to the API server, removes orphans | why they are what they are |
+//! | [`definitions`] | brings the resource definitions there | everything else |
 //!
 //! Invariants:
-//! - Nothing here does I/O or reads a clock: the same input gives the same objects, byte for byte.
+//! - All but [`apply`] and [`definitions`] are pure: no I/O, no clock, the same input gives the same objects, byte for byte.
 //! - The pod template is a function of the Proxy alone, so no dataset restarts a pod.
 //! - Values are serialised, never templated.
 
+pub mod apply;
 pub mod arbitrate;
 pub mod assets;
 pub mod build;
 pub mod convert;
+pub mod definitions;
 pub mod key;
 pub mod validate;

@@ -20,7 +20,7 @@ mod service_account;
 mod stateful_set;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 

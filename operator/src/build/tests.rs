@@ -16,7 +16,7 @@ use crate::{
     validate::Defaults,
 };
 
-fn proxy(spec: &Json) -> ValidatedProxy {
+pub(crate) fn proxy(spec: &Json) -> ValidatedProxy {
     let mut object = json!({
         "apiVersion": "bytefreezer.com/v1alpha1", "kind": "Proxy",
         "metadata": {"name": "edge", "namespace": "net", "uid": "0b5e9d0e-0000-4000-8000-000000000001"},
@@ -39,7 +39,7 @@ fn rendered(yaml: &str) -> Rendered {
     Rendered { yaml: yaml.to_owned(), invalid: Vec::new(), problems: Vec::new() }
 }
 
-fn built(spec: &Json, ports: &[(&str, u16)], living: &Living) -> Objects {
+pub(crate) fn built(spec: &Json, ports: &[(&str, u16)], living: &Living) -> Objects {
     let token = b"token".to_vec();
     let files = BTreeMap::from([(crate::assets::file_name(&token), &token[..])]);
     let placement = place(&files, &Placement::default().secrets);

@@ -13,6 +13,8 @@ mod proxy;
 mod sources;
 
 #[cfg(test)]
+mod agreement;
+#[cfg(test)]
 mod parity;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,78 @@
+//! What arbitration admits, the proxy takes: its own rules for shared listeners find nothing to refuse.
+
+use std::collections::BTreeMap;
+
+use bytefreezer_crds::{Proxy, ProxyDataset};
+use proptest::{prelude::*, sample::select};
+use serde_json::{Value as Json, json};
+
+use super::*;
+use crate::{
+    arbitrate::{Claimant, Verdict, arbitrate},
+    validate::Defaults,
+};
+
+fn dataset() -> impl Strategy<Value = Json> {
+    let source = select(vec![
+        json!({"udp": {"port": 5000}}),
+        json!({"tcp": {"port": 5000}}),
+        json!({"tcp": {"port": 5000, "delimiter": ";"}}),
+        json!({"tcp": {"port": 5000, "oversize": "Drop"}}),
+        json!({"tcp": {"port": 5000, "tls": {"secretRef": {"name": "tls"}}}}),
+        json!({"syslog": {"port": 5000, "protocols": ["UDP", "TCP"]}}),
+        json!({"syslog": {"port": 5000}}),
+        json!({"http": {"port": 5000, "path": "/a"}}),
+        json!({"http": {"port": 5000, "path": "/b"}}),
+        json!({"http": {"port": 8008}}),
+    ]);
+    let sources = select(vec![
+        json!([]),
+        json!(["10.0.0.0/8"]),
+        json!(["10.1.0.0/16"]),
+        json!(["::ffff:10.1.0.0/112"]),
+        json!(["192.0.2.7", "10.1.2.0/24"]),
+        json!(["2001:db8::/32"]),
+    ]);
+    let proxied = select(vec![Json::Null, json!({"from": ["172.16.0.0/12"]})]);
+    (source, sources, proxied, select(vec!["acme", "globex"]), select(vec!["one", "two"]), any::<bool>())
+        .prop_map(|(source, sources, proxied, tenant, dataset, named)| {
+            let mut spec = json!({"tenantId": tenant, "source": source, "allowedSources": sources});
+            let takes_tcp = spec["source"]["tcp"].is_object() || spec["source"]["http"].is_object();
+            if takes_tcp && !proxied.is_null() {
+                spec["proxyProtocol"] = proxied;
+            }
+            if named {
+                spec["datasetId"] = json!(dataset);
+            }
+            spec
+        })
+}
+
+proptest! {
+    #[test]
+    fn the_proxy_refuses_nothing_that_was_admitted(specs in proptest::collection::vec(dataset(), 1..10)) {
+        let proxy: Proxy = serde_json::from_value(json!({
+            "apiVersion": "bytefreezer.com/v1alpha1", "kind": "Proxy", "metadata": {"name": "edge", "namespace": "net"},
+            "spec": {"receiver": {"url": "https://receiver.example"}, "allowedDatasets": [{"namespaces": {"from": "All"}}]},
+        })).unwrap();
+        let proxy = ValidatedProxy::read(&proxy, &Defaults { image: "proxy:1".to_owned() }).unwrap();
+        let objects: Vec<ProxyDataset> = specs.iter().enumerate().map(|(index, spec)| {
+            let namespace = ["net", "apps"][index % 2];
+            serde_json::from_value(json!({
+                "apiVersion": "bytefreezer.com/v1alpha1", "kind": "ProxyDataset",
+                "metadata": {"name": format!("d{index}"), "namespace": namespace}, "spec": spec,
+            })).unwrap()
+        }).collect();
+        let claimants = objects.iter().map(|object| Claimant::of(object, BTreeMap::new()).unwrap()).collect();
+        let mut pool = proxy.pool(Some(0));
+        pool.claimants = claimants;
+        let verdicts = arbitrate(&[pool]).datasets;
+        let admitted: Vec<Admitted<'_>> = objects.iter().filter_map(|object| {
+            let key = ObjectKey::new(object.metadata.namespace.clone()?, object.metadata.name.clone()?);
+            (verdicts[&key] == Verdict::Admitted).then_some(Admitted { key, spec: &object.spec })
+        }).collect();
+        prop_assert!(!admitted.is_empty() || specs.iter().all(|spec| spec["source"]["http"]["port"] == 8008));
+        let rendered = render(&proxy, &admitted, &Assets::default()).unwrap();
+        prop_assert_eq!((rendered.invalid, rendered.problems), (vec![], vec![]), "{}", rendered.yaml);
+    }
+}

@@ -1,0 +1,62 @@
+//! The operator's command line.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use bytefreezer_operator::definitions;
+use clap::{Parser, Subcommand};
+
+/// Runs ByteFreezer proxies on Kubernetes.
+#[derive(Debug, Parser)]
+#[command(name = "bytefreezer-operator", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The definitions of Proxy and ProxyDataset.
+    Crds {
+        #[command(subcommand)]
+        what: Crds,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Crds {
+    /// Bring them to the cluster, new or changed, and wait until they are served.
+    Apply,
+    /// Print them as YAML.
+    Print,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Cli::parse().command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(Command::Crds { what }: Command) -> anyhow::Result<()> {
+    match what {
+        Crds::Print => {
+            for crd in bytefreezer_crds::crds()? {
+                print!("---\n{}", bytefreezer_crds::yaml(&crd)?);
+            }
+        }
+        Crds::Apply => {
+            let client = kube::Client::try_default()
+                .await
+                .context("no cluster: set KUBECONFIG, or run in a pod with a service account")?;
+            for name in definitions::apply(&client).await? {
+                println!("{name} is served");
+            }
+        }
+    }
+    Ok(())
+}
