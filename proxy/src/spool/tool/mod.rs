@@ -1,10 +1,11 @@
-//! `bytefreezer-proxy spool ls|verify|repair`: a spool read, checked and mended without a running proxy.
+//! `bytefreezer-proxy spool ls|verify|repair|own`: a spool read, checked and mended without a running proxy.
 //!
 //! Nothing here parses bytes: frames, members and names are read by the modules that recovery uses, and `repair` is
 //! recovery itself.
 
 mod instance;
 mod ls;
+mod own;
 mod repair;
 mod salvage;
 #[cfg(test)]
@@ -38,6 +39,15 @@ pub enum Command {
         /// Also take the readable lines out of quarantine, as new batches.
         #[arg(long)]
         salvage: bool,
+    },
+    /// Give the spool directory to a user and its group, by number; nothing below it.
+    Own {
+        /// The spool directory.
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// The user's number.
+        #[arg(value_name = "UID")]
+        user: u32,
     },
 }
 
@@ -92,6 +102,7 @@ pub fn run(command: &Command) -> Answer {
         Command::Repair { place, salvage } => {
             (place, each(place, |folder| repair::instance(folder, *salvage)))
         }
+        Command::Own { directory, user } => return own(directory, *user),
     };
     match done {
         Ok(reports) => {
@@ -101,6 +112,16 @@ pub fn run(command: &Command) -> Answer {
         }
         Err(error) => {
             let error = format!("{}: cannot be read: {error}\n", place.directory.display());
+            Answer { text: String::new(), error, verdict: Verdict::Failed }
+        }
+    }
+}
+
+fn own(directory: &Path, user: u32) -> Answer {
+    match own::folder(directory, user) {
+        Ok(()) => Answer { text: String::new(), error: String::new(), verdict: Verdict::Sound },
+        Err(error) => {
+            let error = format!("{}: cannot be given to user {user}: {error}\n", directory.display());
             Answer { text: String::new(), error, verdict: Verdict::Failed }
         }
     }

@@ -236,3 +236,27 @@ fn what_is_no_spool_is_said_to_be_none() {
     }
     assert!(files(dir.path()).is_empty());
 }
+
+#[test]
+fn own_gives_the_folder_and_nothing_below_it() {
+    use std::os::unix::fs::MetadataExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let inner = dir.path().join("inner");
+    fs::create_dir(&inner).unwrap();
+    let before = fs::metadata(&inner).unwrap();
+    // Only root may give away; everybody may give to himself.
+    let user = if before.uid() == 0 { 65532 } else { before.uid() };
+    let own = |directory: &Path| run(&Command::Own { directory: directory.to_owned(), user });
+    let answer = own(dir.path());
+    if before.uid() == 0 || before.gid() == user {
+        assert_eq!((answer.verdict, answer.error.as_str()), (Verdict::Sound, ""));
+        let after = fs::metadata(dir.path()).unwrap();
+        assert_eq!((after.uid(), after.gid()), (user, user));
+    }
+    let after = fs::metadata(&inner).unwrap();
+    assert_eq!((after.uid(), after.gid()), (before.uid(), before.gid()));
+
+    let missing = own(&dir.path().join("missing"));
+    assert_eq!(missing.verdict, Verdict::Failed);
+    assert!(missing.error.contains("cannot be given to user"), "{}", missing.error);
+}
