@@ -2,143 +2,107 @@
 
 use std::fmt;
 
-/// Type of a condition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ConditionType {
-    /// Whether the Proxy takes the dataset, or the operator the Proxy.
-    Accepted,
-    /// Whether every Secret that is named exists and may be used.
-    ResolvedRefs,
-    /// Whether every ready pod has acknowledged the listener.
-    Programmed,
-    /// All of the above, in one word.
-    Ready,
-    /// The kernel gives less receive buffer than was asked for.
-    ReceiveBufferTooSmall,
-    /// The kernel drops datagrams.
-    PacketLoss,
-    /// Senders' addresses are replaced on the way.
-    SourceIPNotPreserved,
-    /// The load balancer takes fewer ports than the datasets need.
-    PortsExceedLoadBalancer,
-    /// Claims without a pod hold undelivered data.
-    SpoolStranded,
-    /// A spool is nearly full.
-    SpoolNearlyFull,
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($word:ident: $meaning:literal, $remedy:literal;)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $(#[doc = $meaning] $word,)+
+        }
+
+        impl $name {
+            /// Every one, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(Self::$word),+];
+
+            /// What it means.
+            pub fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$word => $meaning,)+
+                }
+            }
+
+            /// What to do about it; empty when there is nothing to do.
+            pub fn remedy(self) -> &'static str {
+                match self {
+                    $(Self::$word => $remedy,)+
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(self, f)
+            }
+        }
+    };
+}
+
+words! {
+    /// Type of a condition. The first four are always there and good when `True`; the others are there while they are
+    /// `True`, and bad.
+    ConditionType {
+        Accepted: "The Proxy takes the dataset, or the operator the Proxy.", "";
+        ResolvedRefs: "Every Secret that is named exists and may be used.", "";
+        Programmed: "Every ready pod has acknowledged the listener.", "";
+        Ready: "All of the above.", "";
+        ReceiveBufferTooSmall: "The kernel gives less receive buffer than was asked for.", "Raise `net.core.rmem_max` on the nodes; the message has the line.";
+        PacketLoss: "The kernel drops datagrams.", "Raise the receive buffer, CPU or the number of pods.";
+        SourceIPNotPreserved: "Senders' addresses are replaced on the way, so datasets cannot be told apart by them.", "Use `externalTrafficPolicy: Local` or the host network.";
+        PortsExceedLoadBalancer: "The load balancer takes fewer ports than the datasets need.", "Spread the datasets over several Proxies, or let them share ports by `allowedSources`.";
+        SpoolStranded: "Volume claims without a pod hold data that was not delivered.", "Raise `replicas` until their pods are back; they deliver.";
+        SpoolNearlyFull: "A spool is nearly full.", "Look at the Receiver first, then raise `spool.size`.";
+    }
+}
+
+words! {
+    /// Reason of a condition.
+    Reason {
+        Accepted: "It takes part.", "";
+        ResolvedRefs: "Every reference was found.", "";
+        Programmed: "Every ready pod has acknowledged.", "";
+        Ready: "All is well.", "";
+        Invalid: "The object holds a value that the schema cannot judge and the proxy does not take.", "The message says what to write.";
+        Undecodable: "The object cannot be read; what it last held stays in force.", "Apply the current definitions (`bytefreezer-operator crds apply`) and correct the object.";
+        ProxyNotFound: "No Proxy has the name in `proxyRef`.", "Correct `proxyRef`, or make the Proxy.";
+        NamespaceNotPermitted: "No rule of `allowedDatasets` names the dataset's namespace.", "Ask the Proxy's owner for a rule.";
+        TenantNotPermitted: "No rule that names the namespace names the tenant.", "Correct `tenantId`, or ask the Proxy's owner for a rule.";
+        PortNotPermitted: "No rule that names the tenant names the port, or it is one of the Proxy's own.", "Choose a port that is allowed.";
+        SourceNotPermitted: "No rule that names the port covers the dataset's sources.", "Narrow `allowedSources`; left out they are all addresses.";
+        TooManyDatasets: "The rule that fits has as many datasets as it takes.", "Delete one, or raise the rule's `max`.";
+        PrivilegedPortNotAllowed: "A port below 1024 on the host network without `privilegedPorts`.", "Choose a port from 1024 on, or set `exposure.hostNetwork.privilegedPorts`.";
+        Conflicted: "Another dataset has the listener, the path, the prefix or the dataset id; the message names it.", "Choose another port, or claim `allowedSources` of your own.";
+        HostPortConflict: "Another Proxy, or a dataset of another Proxy, has the port of the nodes.", "Choose another port, or keep the Proxies apart by `nodeSelector`.";
+        PortUnavailable: "A foreign process has the port, or it cannot be bound.", "End that process; the listener opens by itself then.";
+        SecretNotFound: "A Secret that is named does not exist or lacks the key.", "Make it; it is found within 30 s.";
+        SecretNotShared: "A Secret of another namespace than the Proxy's lacks the label that shares it.", "Label it `bytefreezer.com/proxy-asset: \"true\"`.";
+        AssetsFull: "Certificates and tokens no longer fit into the Proxy's Secrets.", "Move datasets to another Proxy.";
+        NotSupportedByPod: "A pod runs a version that does not know an option.", "Wait for the roll-out, or leave the option out.";
+        NoReadyPods: "No pod is ready.", "Look at the pods' events and logs.";
+        Pending: "A pod has not acknowledged yet.", "";
+        ProxyUnreachable: "A pod cannot be asked.", "Let the operator reach the pods' API port; the message has the address.";
+        ConfigModeNotSupported: "`configMode` is one of a later version.", "Write `LocalOnly`.";
+    }
 }
 
 impl ConditionType {
-    /// Every type, in the order of the status.
-    pub const ALL: [Self; 10] = [
-        Self::Accepted,
-        Self::ResolvedRefs,
-        Self::Programmed,
-        Self::Ready,
-        Self::ReceiveBufferTooSmall,
-        Self::PacketLoss,
-        Self::SourceIPNotPreserved,
-        Self::PortsExceedLoadBalancer,
-        Self::SpoolStranded,
-        Self::SpoolNearlyFull,
-    ];
-
     /// Whether `True` is good. Those are always in the status; the others only while they are true.
     pub fn is_positive(self) -> bool {
         matches!(self, Self::Accepted | Self::ResolvedRefs | Self::Programmed | Self::Ready)
     }
 }
 
-impl fmt::Display for ConditionType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Reason of a condition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Reason {
-    /// Accepted.
-    Accepted,
-    /// Every reference was found.
-    ResolvedRefs,
-    /// Every ready pod has acknowledged.
-    Programmed,
-    /// All is well.
-    Ready,
-    /// The object holds a value that the schema cannot judge and the proxy does not take.
-    Invalid,
-    /// The object could not be read; what it last held stays in force.
-    Undecodable,
-    /// No Proxy has the name in `proxyRef`.
-    ProxyNotFound,
-    /// No rule of `allowedDatasets` names the dataset's namespace.
-    NamespaceNotPermitted,
-    /// No rule that names the namespace names the tenant.
-    TenantNotPermitted,
-    /// No rule that names the tenant names the port, or it is one of the Proxy's own.
-    PortNotPermitted,
-    /// No rule that names the port covers the dataset's sources.
-    SourceNotPermitted,
-    /// The rule that fits has as many datasets as it takes.
-    TooManyDatasets,
-    /// A port below 1024 on the host network without `privilegedPorts`.
-    PrivilegedPortNotAllowed,
-    /// Another dataset has the listener, the path, the prefix or the dataset id.
-    Conflicted,
-    /// Another Proxy, or a dataset of another Proxy, has the port of the nodes.
-    HostPortConflict,
-    /// A foreign process has the port, or it cannot be bound.
-    PortUnavailable,
-    /// A Secret that is named does not exist or lacks the key.
-    SecretNotFound,
-    /// A Secret of another namespace lacks the label that shares it.
-    SecretNotShared,
-    /// Certificates and tokens no longer fit into the Proxy's Secrets.
-    AssetsFull,
-    /// A pod runs a version that does not know an option.
-    NotSupportedByPod,
-    /// No pod is ready.
-    NoReadyPods,
-    /// A pod has not acknowledged yet.
-    Pending,
-    /// A pod cannot be asked.
-    ProxyUnreachable,
-    /// `configMode` is one of a later version.
-    ConfigModeNotSupported,
-}
-
-impl Reason {
-    /// Every reason.
-    pub const ALL: [Self; 24] = [
-        Self::Accepted,
-        Self::ResolvedRefs,
-        Self::Programmed,
-        Self::Ready,
-        Self::Invalid,
-        Self::Undecodable,
-        Self::ProxyNotFound,
-        Self::NamespaceNotPermitted,
-        Self::TenantNotPermitted,
-        Self::PortNotPermitted,
-        Self::SourceNotPermitted,
-        Self::TooManyDatasets,
-        Self::PrivilegedPortNotAllowed,
-        Self::Conflicted,
-        Self::HostPortConflict,
-        Self::PortUnavailable,
-        Self::SecretNotFound,
-        Self::SecretNotShared,
-        Self::AssetsFull,
-        Self::NotSupportedByPod,
-        Self::NoReadyPods,
-        Self::Pending,
-        Self::ProxyUnreachable,
-        Self::ConfigModeNotSupported,
-    ];
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
+    #[test]
+    fn whatever_is_wrong_says_what_to_do() {
+        for kind in ConditionType::ALL {
+            assert_eq!(kind.remedy().is_empty(), kind.is_positive(), "{kind}");
+        }
+        let fine = ["Accepted", "ResolvedRefs", "Programmed", "Ready", "Pending"];
+        for reason in Reason::ALL {
+            assert_eq!(reason.remedy().is_empty(), fine.contains(&reason.to_string().as_str()), "{reason}");
+        }
     }
 }

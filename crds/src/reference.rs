@@ -4,7 +4,10 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value as Json};
 
-use crate::{crds, schema};
+use crate::{
+    conditions::{ConditionType, Reason},
+    crds, schema,
+};
 
 const HEAD: &str = "# Resources
 
@@ -35,7 +38,19 @@ pub fn reference() -> Result<String, serde_json::Error> {
             section(&mut page, part, &root["properties"][part]);
         }
     }
+    conditions(&mut page);
     Ok(page)
+}
+
+fn conditions(page: &mut String) {
+    page.push_str("\n## Conditions\n\n| type | `True` means | what to do |\n|---|---|---|\n");
+    for kind in ConditionType::ALL {
+        let _ = writeln!(page, "| `{kind}` | {} | {} |", kind.meaning(), kind.remedy());
+    }
+    page.push_str("\n### Reasons\n\n| reason | means | what to do |\n|---|---|---|\n");
+    for reason in Reason::ALL {
+        let _ = writeln!(page, "| `{reason}` | {} | {} |", reason.meaning(), reason.remedy());
+    }
 }
 
 /// One table for an object, then one for each object of ours in it.
