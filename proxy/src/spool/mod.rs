@@ -33,6 +33,7 @@ pub mod member;
 mod memory_disk;
 mod meta;
 mod metrics;
+mod open;
 mod open_batch;
 mod recovery;
 mod segment;
@@ -49,7 +50,8 @@ mod walk;
 mod worker;
 mod writer;
 
-pub use handle::{Spool, SpoolError, SpoolHandle};
+pub use handle::SpoolHandle;
+pub use open::{Spool, SpoolError};
 use shared::Shared;
 
 use crate::{
