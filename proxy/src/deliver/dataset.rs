@@ -7,10 +7,7 @@ use std::{
 };
 
 use super::circuit::{Circuit, Recent};
-use crate::{
-    ids::{DatasetKey, TenantId},
-    spool::Stamp,
-};
+use crate::{ids::DatasetKey, spool::Stamp};
 
 /// Where a dataset stands among those that want to upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -96,8 +93,24 @@ impl Dataset {
 
     /// Whether nothing has to be remembered.
     pub fn is_idle(&self) -> bool {
-        self.known() == 0 && !self.more && !self.dlq.maybe && !self.dlq.busy && self.dlq.quiet_until.is_none()
+        self.known() == 0
+            && !self.more
+            && !self.dlq.maybe
+            && self.dlq.work == Work::None
+            && self.dlq.quiet_until.is_none()
     }
+}
+
+/// The job of a DLQ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Work {
+    /// None.
+    #[default]
+    None,
+    /// A probe of a diverting circuit, which waits for its dataset's turn.
+    Waits,
+    /// One that is queued or runs.
+    Goes,
 }
 
 /// The return of one dataset's DLQ entries.
@@ -106,7 +119,9 @@ pub struct Dlq {
     /// There may be entries that can return.
     pub maybe: bool,
     /// One job at a time.
-    pub busy: bool,
+    pub work: Work,
+    /// The spool showed entries since that job began, perhaps behind its back.
+    pub newer: bool,
     /// The entry looked at last.
     pub cursor: Option<Stamp>,
     /// When one entry tries although nothing flows.
@@ -154,15 +169,4 @@ pub struct Tenant {
     pub probed: Option<DatasetKey>,
     /// Successes by dataset.
     pub recent: Recent<DatasetKey>,
-}
-
-/// What a timer is for.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Timer {
-    /// The Receiver's circuit.
-    Receiver,
-    /// A tenant's circuit.
-    Tenant(TenantId),
-    /// All that a dataset waits for.
-    Dataset(DatasetKey),
 }

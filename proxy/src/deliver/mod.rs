@@ -34,6 +34,7 @@ mod outcome;
 mod schedule;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod token;
 mod unsure;
 mod worker;

@@ -11,7 +11,8 @@ use std::{
 
 use super::{
     circuit::{Circuit, CircuitStatus, Jitter, Recent, Scope},
-    dataset::{Dataset, Place, Tenant, Timer},
+    dataset::{Dataset, Place, Tenant, Work},
+    timers::Timers,
 };
 use crate::{
     ids::{DatasetKey, TenantId},
@@ -57,7 +58,7 @@ pub struct Schedule {
     datasets: HashMap<DatasetKey, Dataset>,
     ring: VecDeque<TenantId>,
     due: VecDeque<(DatasetKey, Task)>,
-    timers: BTreeSet<(Instant, Timer)>,
+    timers: Timers,
     hungry: BTreeSet<DatasetKey>,
     jobs: HashMap<u64, Job>,
     fresh: BTreeMap<u64, Instant>,
@@ -97,7 +98,7 @@ impl Schedule {
             datasets: HashMap::new(),
             ring: VecDeque::new(),
             due: VecDeque::new(),
-            timers: BTreeSet::new(),
+            timers: Timers::default(),
             hungry: BTreeSet::new(),
             jobs: HashMap::new(),
             fresh: BTreeMap::new(),
@@ -184,6 +185,7 @@ impl Schedule {
         }
         let lonely = dlq && !dataset.dlq.maybe && dataset.dlq.lonely.is_none();
         dataset.dlq.maybe |= dlq;
+        dataset.dlq.newer |= dlq;
         if lonely {
             let wait = self.lonely_wait();
             if let Some(dataset) = self.datasets.get_mut(key) {
@@ -205,7 +207,7 @@ impl Schedule {
 
     /// When to call [`Self::next`] again although nothing happened.
     pub fn wakes_at(&self) -> Option<Instant> {
-        let timer = self.timers.first().map(|(at, _)| *at);
+        let timer = self.timers.first();
         let slot = self.fresh.first_key_value().map(|(_, started)| *started + self.settings.pace.stalled);
         timer.into_iter().chain(slot.filter(|_| self.fresh.len() >= self.cap())).min()
     }
@@ -235,9 +237,13 @@ impl Schedule {
             if !matches!(task, Task::DlqProbe(_)) {
                 return Some(self.start(key, task, false, now));
             }
-            dataset.dlq.busy = false;
+            dataset.dlq.work = Work::None;
             if self.is_busy(&key.tenant) {
-                self.probe_later(&key, now);
+                if self.diverting(&key).is_some() {
+                    self.queue_for_turn(&key);
+                } else {
+                    self.probe_later(&key, now);
+                }
                 continue;
             }
             // Only what holds matters: a diverting circuit is what such a probe is for.
@@ -266,6 +272,15 @@ impl Schedule {
             self.list_tenant(&id);
             let Some(dataset) = self.datasets.get_mut(&key) else { continue };
             dataset.place = Place::Idle;
+            if dataset.dlq.work == Work::Waits {
+                dataset.dlq.work = Work::None;
+                self.queue_dlq_probe(key.clone());
+                self.list(&key);
+                match self.next_due(now) {
+                    None => continue,
+                    job => return job,
+                }
+            }
             let gate = self.gate(&key, now);
             if matches!(gate, Gate::Free) {
                 self.cool(&key, now);
@@ -301,7 +316,10 @@ impl Schedule {
                     dataset.ready.remove(stamp);
                     dataset.running.insert(*stamp);
                 }
-                Task::DlqProbe(_) | Task::Return { .. } => dataset.dlq.busy = true,
+                Task::DlqProbe(_) | Task::Return { .. } => {
+                    dataset.dlq.work = Work::Goes;
+                    dataset.dlq.newer = false;
+                }
             }
             if dataset.ready.len() < LOW && dataset.more {
                 self.hungry.insert(key.clone());

@@ -6,7 +6,7 @@ use super::{Answer, Job, LOW, RETURN_MAX, Report, Schedule, Task, Then, chain};
 use crate::{
     deliver::{
         circuit::{Circuit, Scope},
-        dataset::{Place, Returning},
+        dataset::{Place, Returning, Work},
         outcome,
     },
     ids::DatasetKey,
@@ -53,6 +53,7 @@ impl Schedule {
         let Some(dataset) = self.datasets.get_mut(&job.key) else { return };
         if report.buried {
             dataset.dlq.maybe = true;
+            dataset.dlq.newer = true;
             dataset.dlq.lonely.get_or_insert(now + wait);
             if matches!(job.task, Task::Bury(..)) && !diverted {
                 // The circuit closed meanwhile; this one came too late to be brought back with the others.
@@ -91,10 +92,11 @@ impl Schedule {
             }
             return;
         }
-        dataset.dlq.busy = false;
+        dataset.dlq.work = Work::None;
         if let Then::Dlq { cursor, end, returned } = report.then {
             dataset.dlq.cursor = cursor.filter(|_| !end);
-            if end && returned == 0 && matches!(job.task, Task::DlqProbe(None)) && dataset.known() == 0 {
+            let nothing = end && returned == 0 && matches!(job.task, Task::DlqProbe(None));
+            if nothing && !dataset.dlq.newer && dataset.known() == 0 {
                 // From beginning to end nothing that can return, and nothing else: not a dataset to remember.
                 dataset.dlq.set_empty();
             }

@@ -10,7 +10,8 @@ use super::{LOW, Schedule, Task};
 use crate::{
     deliver::{
         circuit::{Circuit, Scope},
-        dataset::{Place, Returning, Timer},
+        dataset::{Place, Returning, Work},
+        timers::Timer,
     },
     ids::{DatasetKey, TenantId},
 };
@@ -18,7 +19,7 @@ use crate::{
 impl Schedule {
     pub(super) fn list(&mut self, key: &DatasetKey) {
         let Some(dataset) = self.datasets.get_mut(key) else { return };
-        if dataset.place == Place::Idle && !dataset.ready.is_empty() {
+        if dataset.place == Place::Idle && (!dataset.ready.is_empty() || dataset.dlq.work == Work::Waits) {
             dataset.place = Place::Listed;
             if let Some(tenant) = self.tenants.get_mut(&key.tenant) {
                 tenant.ring.push_back(key.clone());
@@ -83,7 +84,7 @@ impl Schedule {
             Scope::Tenant(id) => Timer::Tenant(id.clone()),
             Scope::Dataset(key) => Timer::Dataset(key.clone()),
         };
-        self.timers.insert((at, timer));
+        self.timers.arm(timer, at);
     }
 
     pub(super) fn arm_circuit(&mut self, scope: &Scope) {
@@ -95,25 +96,24 @@ impl Schedule {
     pub(super) fn arm_dataset(&mut self, key: &DatasetKey) {
         let Some(dataset) = self.datasets.get(key) else { return };
         let waiting = dataset.waiting.first().map(|(at, _)| *at);
-        let dlq = (self.settings.auto_return && dataset.dlq.maybe && !dataset.dlq.busy)
+        let dlq = (self.settings.auto_return && dataset.dlq.maybe && dataset.dlq.work == Work::None)
             .then_some(dataset.dlq.returning.map(|returning| returning.next).or(dataset.dlq.lonely))
             .flatten();
         let quiet = dataset.dlq.quiet_until;
         if let Some(at) = waiting.into_iter().chain(dlq).chain(quiet).min() {
-            self.timers.insert((at, Timer::Dataset(key.clone())));
+            self.timers.arm(Timer::Dataset(key.clone()), at);
         }
     }
 
     pub(super) fn fire_timers(&mut self, now: Instant) {
-        while self.timers.first().is_some_and(|(at, _)| *at <= now) {
-            match self.timers.pop_first() {
-                Some((_, Timer::Receiver)) => self.circuit_fires(&Scope::Receiver, now),
-                Some((_, Timer::Tenant(id))) => self.circuit_fires(&Scope::Tenant(id), now),
-                Some((_, Timer::Dataset(key))) => {
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Receiver => self.circuit_fires(&Scope::Receiver, now),
+                Timer::Tenant(id) => self.circuit_fires(&Scope::Tenant(id), now),
+                Timer::Dataset(key) => {
                     self.circuit_fires(&Scope::Dataset(key.clone()), now);
                     self.dataset_fires(&key, now);
                 }
-                None => return,
             }
         }
     }
@@ -191,11 +191,19 @@ impl Schedule {
         self.arm_dataset(key);
     }
 
+    /// All slots of the tenant are taken: the probe, without which the circuit stays open, has its dataset's next turn.
+    pub(super) fn queue_for_turn(&mut self, key: &DatasetKey) {
+        if let Some(dataset) = self.datasets.get_mut(key) {
+            dataset.dlq.work = Work::Waits;
+        }
+        self.list(key);
+    }
+
     pub(super) fn queue_dlq_probe(&mut self, key: DatasetKey) {
         if let Some(dataset) = self.datasets.get_mut(&key)
-            && !dataset.dlq.busy
+            && dataset.dlq.work == Work::None
         {
-            dataset.dlq.busy = true;
+            dataset.dlq.work = Work::Goes;
             self.due.push_back((key, Task::DlqProbe(dataset.dlq.cursor)));
         }
     }
@@ -209,12 +217,12 @@ impl Schedule {
         }
         let dlq = &mut dataset.dlq;
         dlq.quiet_until = dlq.quiet_until.filter(|until| *until > now);
-        if self.settings.auto_return && dlq.maybe && !dlq.busy {
+        if self.settings.auto_return && dlq.maybe && dlq.work == Work::None {
             match dlq.returning {
                 Some(returning) if returning.next <= now => {
                     // Not faster than what has returned gets away: the DLQ may hold more than the spool takes.
                     if dataset.ready.len() < LOW {
-                        dlq.busy = true;
+                        dlq.work = Work::Goes;
                         let task = Task::Return { after: dlq.cursor, limit: returning.step };
                         self.due.push_back((key.clone(), task));
                     } else {

@@ -262,3 +262,90 @@ fn a_return_without_room_pauses() {
         assert!(world.next().is_none());
     }
 }
+
+/// A dataset that is refused wants to probe while a sibling has all slots of their tenant.
+#[test]
+fn w25_a_diverting_circuit_probes_although_its_tenant_never_has_a_slot_left() {
+    let mut world = World::new();
+    world.add("a/dead", 1);
+    let job = world.next().unwrap();
+    world.bury(&job, Answer::Refused { tenant: false, failure: failure(Reason::NotFound) });
+    world.add("a/busy", 1000);
+    let mut running = VecDeque::from(world.all());
+    let (mut probes, mut uploads) = (0, 0);
+    for _ in 0..240 {
+        world.pass(0.5);
+        assert!(world.next().is_none(), "all slots are taken");
+        let job = running.pop_front().unwrap();
+        if matches!(job.task, Task::DlqProbe(_)) {
+            assert!(job.probe && job.key == key("a/dead"));
+            probes += 1;
+            let answer = Answer::Refused { tenant: false, failure: failure(Reason::NotFound) };
+            world.end(&job, &done(answer, Then::Dlq { cursor: None, end: false, returned: 0 }));
+        } else {
+            uploads += 1;
+            world.ok(&job);
+        }
+        let next = world.all();
+        assert_eq!(next.len(), 1);
+        running.extend(next);
+    }
+    // At 2, 4, 8 ... seconds, a quarter more or less.
+    assert!((4..=7).contains(&probes), "{probes}");
+    assert!(uploads > 200, "{uploads}");
+    assert_eq!(world.circuits(), ["dataset a dead"]);
+}
+
+/// A circuit whose probe hangs is overdue, and jobs of others go on ending beside it.
+#[test]
+fn an_overdue_circuit_has_one_timer_however_many_jobs_end() {
+    let mut world = World::new();
+    world.add("x/one", 1);
+    let job = world.next().unwrap();
+    world.bury(&job, refused());
+    world.add("a/one", 2);
+    for job in world.all() {
+        world.end(&job, &done(down(), Then::Again));
+    }
+    assert_eq!(world.circuits(), ["receiver", "tenant x"]);
+    let hung = world.wait(5.0).unwrap();
+    assert!(hung.probe && hung.key == key("a/one"));
+    world.pass(20.0);
+    let hung = world.all();
+    assert!(matches!(hung.as_slice(), [Job { task: Task::DlqProbe(_), .. }]), "{hung:?}");
+    world.pass(20.0);
+    for _ in 0..50 {
+        world.add("x/one", 1);
+        let job = world.next().unwrap();
+        assert!(matches!(job.task, Task::Bury(..)), "{job:?}");
+        world.bury(&job, Answer::Nothing);
+        world.pass(0.008);
+    }
+    let (mut wakes, end) = (0, world.now + Duration::from_secs(5));
+    while let Some(at) = world.schedule.wakes_at().filter(|at| *at <= end) {
+        world.now = world.now.max(at);
+        world.next();
+        wakes += 1;
+    }
+    assert!((5..=20).contains(&wakes), "{wakes}");
+}
+
+/// The probe has read an empty DLQ, then one enters, then the probe says that it is empty.
+#[test]
+fn an_entry_that_enters_the_dlq_behind_a_probe_is_remembered() {
+    let mut world = World::new();
+    world.add("a/one", 1);
+    all_in_dlq(&mut world, "a/one");
+    let probe = world.wait(1000.0).unwrap();
+    assert!(matches!(probe.task, Task::DlqProbe(None)), "{probe:?}");
+    world.add("a/one", 1);
+    all_in_dlq(&mut world, "a/one");
+    assert!(world.next().is_none());
+    let nothing = done(Answer::Nothing, Then::Dlq { cursor: None, end: true, returned: 0 });
+    world.end(&probe, &nothing);
+    let again = world.wait(1000.0).expect("the entry tries");
+    assert!(matches!(again.task, Task::DlqProbe(None)), "{again:?}");
+    // Nothing came meanwhile: now it may be forgotten.
+    world.end(&again, &nothing);
+    assert!(world.schedule.datasets.is_empty());
+}
