@@ -159,7 +159,7 @@ impl Reloader {
         let inputs = running.config.inputs.len();
         let difference = Difference::between(&old.config, &running.config);
         if running.hash == old.hash && difference.is_empty() {
-            self.apply_server(parts, &running.left_out);
+            self.apply_server(parts, &running.left_out).await;
             return Ok(inputs);
         }
         running.needs_restart = Difference::between(&self.started, &running.config).restart;
@@ -177,7 +177,7 @@ impl Reloader {
         }
         self.running.store(Arc::new(running));
         parts.inputs.apply(&config).await;
-        self.apply_server(parts, &left_out);
+        self.apply_server(parts, &left_out).await;
         if !difference.restart.is_empty() {
             warn!("changed, but takes effect at the next start: {}", difference.restart.join(", "));
         }
@@ -185,8 +185,8 @@ impl Reloader {
     }
 
     /// Moves the API's ports, again and again until it works; beside `left_out` their trouble is shown.
-    fn apply_server(&self, parts: &Parts, left_out: &[String]) {
-        let problem = parts.api.apply().err().map(|problem| format!("server: {problem}"));
+    async fn apply_server(&self, parts: &Parts, left_out: &[String]) {
+        let problem = parts.api.apply().await.err().map(|problem| format!("server: {problem}"));
         let running = self.running.load_full();
         if let Some(problem) = problem.as_ref().filter(|problem| !running.left_out.contains(problem)) {
             warn!("{problem}");

@@ -169,9 +169,11 @@ impl Proxy {
     }
 
     /// Serves until a signal, then ends in order.
-    async fn until_the_end(self, mut signals: Signals) -> ExitCode {
+    async fn until_the_end(mut self, mut signals: Signals) -> ExitCode {
         tell_systemd(&[NotifyState::Ready]);
         info!("ready");
+        // The file may have changed since it was read and before it was watched.
+        self.reload().await;
         let watchdog = tokio::spawn(feed_watchdog());
         loop {
             tokio::select! {

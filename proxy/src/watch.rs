@@ -26,6 +26,9 @@ const LOOK_OFTEN: Duration = Duration::from_secs(2);
 /// A watched file.
 #[derive(Debug)]
 pub struct FileWatch {
+    file: PathBuf,
+    /// Where `file` led when the watcher was made.
+    target: Option<PathBuf>,
     changed: Arc<Notify>,
     /// Ends with this.
     watcher: Option<RecommendedWatcher>,
@@ -35,15 +38,25 @@ impl FileWatch {
     /// Watches the folder of `file`, and the folder it leads to when it is a link.
     pub fn new(file: &Path) -> Self {
         let changed = Arc::<Notify>::default();
-        let watcher = watch(file, Arc::clone(&changed));
+        let target = file.canonicalize().ok();
+        let watcher = watch(file, target.as_deref(), Arc::clone(&changed));
         if let Err(error) = &watcher {
             tracing::warn!(file = %file.display(), "cannot be watched, is looked at every {LOOK_OFTEN:?} instead: {error}");
         }
-        Self { changed, watcher: watcher.ok() }
+        Self { file: file.to_owned(), target, changed, watcher: watcher.ok() }
     }
 
-    /// Resolves some time after the file may have changed, once no more follows or [`SETTLE_AT_MOST`] is over.
-    pub async fn may_have_changed(&self) {
+    /// Resolves some time after the file may have changed, once no more follows or [`SETTLE_AT_MOST`] is over. A link
+    /// that leads elsewhere by then is followed from then on.
+    pub async fn may_have_changed(&mut self) {
+        self.settled().await;
+        let target = self.file.canonicalize().ok();
+        if target.is_some() && target != self.target {
+            *self = Self::new(&self.file);
+        }
+    }
+
+    async fn settled(&self) {
         let look = if self.watcher.is_some() { LOOK_EVERY } else { LOOK_OFTEN };
         tokio::select! {
             () = self.changed.notified() => {}
@@ -54,18 +67,15 @@ impl FileWatch {
     }
 }
 
-fn watch(file: &Path, changed: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
+fn watch(file: &Path, target: Option<&Path>, changed: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
     let mut folders = vec![folder(file)];
     let mut names = vec![name(file)];
-    if let Ok(target) = file.canonicalize() {
-        folders.push(folder(&target));
-        names.push(name(&target));
+    if let Some(target) = target {
+        folders.push(folder(target));
+        names.push(name(target));
     }
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        let of_interest = event.is_ok_and(|event| {
-            !event.kind.is_access() && !event.paths.iter().all(|path| is_other(path, &names))
-        });
-        if of_interest {
+        if event.is_ok_and(|event| is_of_interest(&event, &names)) {
             changed.notify_one();
         }
     })?;
@@ -74,6 +84,12 @@ fn watch(file: &Path, changed: Arc<Notify>) -> notify::Result<RecommendedWatcher
         watcher.watch(&folder, RecursiveMode::NonRecursive)?;
     }
     Ok(watcher)
+}
+
+/// An event without paths says that some were lost.
+fn is_of_interest(event: &notify::Event, names: &[OsString]) -> bool {
+    let others = || !event.paths.is_empty() && event.paths.iter().all(|path| is_other(path, names));
+    !event.kind.is_access() && !others()
 }
 
 /// Whether this is a file beside ours. A link or a folder may be on the way to it.
@@ -111,7 +127,7 @@ mod tests {
         fs::write(path("v2/config.yaml"), "b").unwrap();
         symlink("v1", path("..data")).unwrap();
         symlink("..data/config.yaml", path("config.yaml")).unwrap();
-        let watch = FileWatch::new(&path("config.yaml"));
+        let mut watch = FileWatch::new(&path("config.yaml"));
         assert!(watch.watcher.is_some());
 
         symlink("v2", path("..data_tmp")).unwrap();
@@ -128,11 +144,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_link_leads_to_now_is_watched() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("elsewhere")).unwrap();
+        for name in ["v1.yaml", "v2.yaml", "elsewhere/v3.yaml"] {
+            fs::write(path(name), "a").unwrap();
+        }
+        symlink("v1.yaml", path("config.yaml")).unwrap();
+        let mut watch = FileWatch::new(&path("config.yaml"));
+        for to in ["v2.yaml", "elsewhere/v3.yaml"] {
+            symlink(to, path("new")).unwrap();
+            fs::rename(path("new"), path("config.yaml")).unwrap();
+            tokio::time::timeout(SOON, watch.may_have_changed()).await.expect("a swap is seen");
+            fs::write(path(to), "b").unwrap();
+            tokio::time::timeout(SOON, watch.may_have_changed()).await.expect("a write is seen");
+        }
+    }
+
+    #[test]
+    fn lost_events_may_have_been_ours() {
+        let lost = notify::Event::new(notify::EventKind::Other).set_flag(notify::event::Flag::Rescan);
+        assert!(is_of_interest(&lost, &[name(Path::new("config.yaml"))]));
+    }
+
+    #[tokio::test]
     async fn a_file_that_is_written_without_end_is_read_all_the_same() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config.yaml");
         fs::write(&file, "a").unwrap();
-        let watch = FileWatch::new(&file);
+        let mut watch = FileWatch::new(&file);
         let writer = tokio::spawn(async move {
             for text in 0_u64.. {
                 fs::write(&file, text.to_string()).unwrap();

@@ -286,7 +286,7 @@ fn connection_limits_of_tcp() {
 
 #[test]
 fn one_source_does_not_keep_others_out() {
-    for (per_source, most) in [(None, 6), (Some(2), 2), (Some(8), 8)] {
+    for (per_source, most) in [(None, 7), (Some(2), 2), (Some(8), 8)] {
         let mut config = json!({"max_connections": 8, "data_hint": "ndjson"});
         if let Some(limit) = per_source {
             config["max_connections_per_source"] = json!(limit);

@@ -1,7 +1,8 @@
 //! The ports of the API: one for everything, and with `server.health_port` a second one for health and metrics only.
 //!
 //! A port that cannot be bound is tried again until it can; the rest of the process runs meanwhile. At a reload the
-//! new port is bound before the old one closes, and the old one goes on when the new one cannot be had.
+//! new port is bound before the old one closes, and the old one goes on when the new one cannot be had. Where one of our
+//! own stands in the way it closes first, and opens again when the new one cannot be had.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -15,8 +16,11 @@ use axum::{Router, body::Body};
 use futures_util::FutureExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use parking_lot::Mutex;
-use tokio::{sync::watch, task::JoinHandle, time::sleep};
+use tokio::{
+    sync::{Mutex, watch},
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::{error, info};
@@ -42,7 +46,10 @@ const MAX_HEADER: usize = 64 * 1024;
 /// First and longest pause between two attempts to bind a port.
 const BIND_AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How long a port is tried that can be had only while an old one is closed.
+const MOVE_TIMEOUT: Duration = Duration::from_secs(3);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Surface {
     Everything,
     Health,
@@ -67,6 +74,7 @@ impl Port {
 #[derive(Debug)]
 pub struct Api {
     state: Arc<ApiState>,
+    /// Locked for as long as a change takes.
     ports: Mutex<Vec<Running>>,
 }
 
@@ -76,6 +84,8 @@ struct Running {
     stop: CancellationToken,
     bound: watch::Receiver<Option<Bound>>,
     task: JoinHandle<()>,
+    /// What could not be had although this was closed for it, and why: it is not closed for it again.
+    refused: Option<(Port, String)>,
 }
 
 #[derive(Debug, Clone)]
@@ -94,31 +104,40 @@ impl Api {
 
     /// After a reload: opens and closes what has changed. What cannot be changed stays as it is, and the error says so;
     /// another call tries again. Tokens need nothing, they are looked up at each request.
-    pub fn apply(&self) -> Result<(), String> {
+    pub async fn apply(&self) -> Result<(), String> {
         let wanted = Port::wanted(&self.state.running.load().config.server);
-        let mut ports = self.ports.lock();
+        let mut ports = self.ports.lock().await;
         let mut old = std::mem::take(&mut *ports);
-        let mut problems = Vec::new();
+        let held: Vec<_> = old.iter().filter_map(Running::held).collect();
+        let (mut moves, mut problems) = (Vec::new(), Vec::new());
         for port in wanted {
             let before = old.iter().position(|running| running.port.surface == port.surface);
             let Some(mut running) = before.map(|at| old.swap_remove(at)) else {
                 ports.push(open(port, &self.state));
                 continue;
             };
+            if running.needs_place(&port, &held) {
+                moves.push((running, port));
+                continue;
+            }
             if let Err(problem) = running.change(port, &self.state) {
-                problems.push(format!("the API goes on at {}: {problem}", running.place()));
+                problems.push(running.goes_on(&problem));
             }
             ports.push(running);
         }
         for running in old {
             running.stop.cancel();
         }
+        let (moved, problem) = exchange(moves, &self.state).await;
+        problems.extend(problem.iter().flat_map(|problem| moved.iter().map(|one| one.goes_on(problem))));
+        ports.extend(moved);
+        ports.sort_by_key(|running| running.port.surface);
         if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
     }
 
     /// Addresses of the API port and of the health port, once they are bound.
     pub async fn addresses(&self) -> Vec<SocketAddr> {
-        let bound: Vec<_> = self.ports.lock().iter().map(|running| running.bound.clone()).collect();
+        let bound: Vec<_> = self.ports.lock().await.iter().map(|running| running.bound.clone()).collect();
         let mut addresses = Vec::new();
         for mut bound in bound {
             if let Ok(address) = bound.wait_for(Option::is_some).await {
@@ -130,7 +149,7 @@ impl Api {
 
     /// Closes the ports; requests that are being answered get a few seconds.
     pub async fn stop(&self) {
-        let ports = std::mem::take(&mut *self.ports.lock());
+        let ports = std::mem::take(&mut *self.ports.lock().await);
         for running in &ports {
             running.stop.cancel();
         }
@@ -141,15 +160,28 @@ impl Api {
 }
 
 impl Running {
-    fn place(&self) -> String {
-        let bound = self.bound.borrow().as_ref().map(|bound| bound.address);
-        let Listen { host, port } = self.port.listen;
-        bound.unwrap_or_else(|| SocketAddr::new(host, port)).to_string()
+    /// The address it has, once it is bound.
+    fn held(&self) -> Option<Listen> {
+        let address = self.bound.borrow().as_ref()?.address;
+        Some(Listen { host: address.ip(), port: address.port() })
     }
 
-    /// Becomes `port`, or stays as it is for the reason in the error.
+    fn goes_on(&self, problem: &str) -> String {
+        let Listen { host, port } = self.held().unwrap_or(self.port.listen);
+        format!("the API goes on at {}: {problem}", SocketAddr::new(host, port))
+    }
+
+    /// Whether `port` can be bound only once something of what we hold is closed: two sockets cannot have overlapping
+    /// addresses at a time.
+    fn needs_place(&self, port: &Port, held: &[Listen]) -> bool {
+        let moves = self.port.listen != port.listen && self.held().is_some();
+        moves && held.iter().any(|held| held.overlaps(&port.listen))
+    }
+
+    /// Becomes `port`, which nothing of ours is in the way of, or stays as it is for the reason in the error.
     fn change(&mut self, port: Port, state: &Arc<ApiState>) -> Result<(), String> {
         if self.port == port {
+            self.refused = None;
             return Ok(());
         }
         let bound = self.bound.borrow().clone();
@@ -157,26 +189,77 @@ impl Running {
             Some(bound) if self.port.listen == port.listen => {
                 bound.settings.store(Arc::new(settings(&port)?));
                 info!(address = %bound.address, tls = port.tls.is_some(), "API goes on with other TLS settings");
-                self.port = port;
+                (self.port, self.refused) = (port, None);
             }
-            Some(_) if !self.port.listen.overlaps(&port.listen) => {
+            Some(_) => {
                 let acceptor = bind(&port)?;
                 self.stop.cancel();
-                *self = spawn(port, state, |port, service, stop, tell| async move {
-                    serve(acceptor, &port, service, stop, &tell).await;
-                });
+                *self = spawn_bound(port, acceptor, state);
             }
-            // Two sockets cannot have overlapping addresses at a time, and what is not bound has nothing to lose.
-            bound => {
-                if bound.is_some() {
-                    settings(&port)?;
-                }
+            // What is not bound has nothing to lose.
+            None => {
                 self.stop.cancel();
                 *self = open(port, state);
             }
         }
         Ok(())
     }
+
+    /// Why it need not be closed to find out that `port` cannot be had.
+    fn try_before(&self, port: &Port) -> Result<(), String> {
+        if let Some((_, problem)) = self.refused.as_ref().filter(|(refused, _)| refused == port) {
+            return Err(problem.clone());
+        }
+        settings(port)?;
+        let host = port.listen.host;
+        std::net::TcpListener::bind((host, 0)).map_err(|error| format!("{host} cannot be had: {error}"))?;
+        Ok(())
+    }
+}
+
+/// Closes ports and opens others in their place, all of them or, for the reason beside them, none.
+async fn exchange(moves: Vec<(Running, Port)>, state: &Arc<ApiState>) -> (Vec<Running>, Option<String>) {
+    if let Some(problem) = moves.iter().find_map(|(running, port)| running.try_before(port).err()) {
+        return (moves.into_iter().map(|(running, _)| running).collect(), Some(problem));
+    }
+    for (running, _) in &moves {
+        running.stop.cancel();
+    }
+    let mut acceptors = Vec::new();
+    for (_, port) in &moves {
+        match bind_soon(port).await {
+            Ok(acceptor) => acceptors.push(acceptor),
+            Err(problem) => {
+                drop(acceptors);
+                let back = moves.into_iter().map(|(running, port)| {
+                    let listen = running.held().unwrap_or(running.port.listen);
+                    let refused = Some((port, problem.clone()));
+                    Running { refused, ..open(Port { listen, ..running.port }, state) }
+                });
+                return (back.collect(), Some(problem));
+            }
+        }
+    }
+    let moved = moves.into_iter().zip(acceptors);
+    (moved.map(|((_, port), acceptor)| spawn_bound(port, acceptor, state)).collect(), None)
+}
+
+/// Binds what is just being closed elsewhere.
+async fn bind_soon(port: &Port) -> Result<Acceptor, String> {
+    let end = Instant::now() + MOVE_TIMEOUT;
+    loop {
+        match bind(port) {
+            Err(_) if Instant::now() < end => sleep(BIND_AGAIN.0).await,
+            Err(problem) => return Err(format!("{problem}; free it and restart, or write another address")),
+            Ok(acceptor) => return Ok(acceptor),
+        }
+    }
+}
+
+fn spawn_bound(port: Port, acceptor: Acceptor, state: &Arc<ApiState>) -> Running {
+    spawn(port, state, |port, service, stop, tell| async move {
+        serve(acceptor, &port, service, stop, &tell).await;
+    })
 }
 
 fn open(port: Port, state: &Arc<ApiState>) -> Running {
@@ -201,7 +284,7 @@ where
         Surface::Health => openapi::health_router(state),
     };
     let task = tokio::spawn(task(port.clone(), Arc::new(Service { router }), stop.clone(), tell));
-    Running { port, stop, bound, task }
+    Running { port, stop, bound, task, refused: None }
 }
 
 /// Serves as soon as the port can be bound.

@@ -5,7 +5,7 @@ use super::{
     legacy,
     problems::{Origin, Problems},
     schema::{self, Kind},
-    suggest::nearest,
+    suggest::{is_slip, nearest},
     tree::{Member, Node, Value},
 };
 
@@ -68,23 +68,55 @@ fn old(rest: &str) -> Option<Vec<Step>> {
 }
 
 fn unknown(name: &str, rest: &str, problems: &mut Problems) {
-    let known = variables();
-    let near = nearest(&format!("{PREFIX}{rest}"), known.iter().map(String::as_str));
-    let at = near.and_then(|near| known.iter().position(|name| name == near));
-    let protects = at.and_then(|at| schema::paths().get(at)).is_some_and(|path| path.protects);
-    let remedy = near.map_or_else(|| "unset it".to_owned(), |near| format!("did you mean `{near}`?"));
-    problems.locate(name, Origin::Environment(name.to_owned()));
-    problems.no_such_key(name, "names no known key", protects, &remedy);
+    let known: Vec<_> = schema::paths().iter().map(|path| (parts(&path.text), path.protects)).collect();
+    let shapes = shapes(rest);
+    let near = |shape: &String| nearest(shape, known.iter().map(|(name, _)| name.as_str()));
+    let near = shapes.iter().filter_map(|shape| Some((shape, near(shape)?)));
+    let near = near.min_by_key(|(shape, near)| strsim::damerau_levenshtein(shape, near));
+    let remedy =
+        near.map_or_else(|| "unset it".to_owned(), |(_, near)| format!("did you mean `{PREFIX}{near}`?"));
+    // Other programs' variables may begin like this too: only a slip can have been meant to protect.
+    let protects = near.is_some_and(|(shape, near)| {
+        is_slip(shape, near) && known.iter().any(|(name, protects)| *protects && name == near)
+    });
+    let key = of_input(rest).unwrap_or_else(|| name.to_owned());
+    problems.locate(&key, Origin::Environment(name.to_owned()));
+    problems.no_such_key(&key, "names no known key", protects, &remedy);
+}
+
+/// The key of a variable that concerns one input, as far as it can be told.
+fn of_input(rest: &str) -> Option<String> {
+    let (index, below) = rest.strip_prefix("INPUTS_")?.split_once('_')?;
+    let index: usize = index.parse().ok()?;
+    Some(format!("inputs[{index}].{}", below.to_ascii_lowercase()))
+}
+
+/// What a variable may have been meant as, with `0` and `<NAME>` for indices and names.
+fn shapes(rest: &str) -> Vec<String> {
+    let is_index = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let rest: Vec<_> = rest
+        .to_ascii_uppercase()
+        .split('_')
+        .map(|part| if is_index(part) { "0".to_owned() } else { part.to_owned() })
+        .collect();
+    let rest = rest.join("_");
+    match rest.strip_prefix("TENANTS_") {
+        None => vec![rest],
+        Some(below) => {
+            let tails = below.match_indices('_').filter_map(|(at, _)| below.get(at..));
+            tails.map(|tail| format!("TENANTS_<NAME>{tail}")).collect()
+        }
+    }
 }
 
 /// The names that reach each known key; `0` and `<NAME>` stand for indices and names.
 pub fn variables() -> Vec<String> {
-    let parts = |path: &str| path.replace("[]", "_0").replace("<name>", "<NAME>").replace('.', "_");
-    schema::paths().iter().map(|path| variable(&parts(&path.text))).collect()
+    schema::paths().iter().map(|path| format!("{PREFIX}{}", parts(&path.text))).collect()
 }
 
-fn variable(parts: &str) -> String {
-    format!("{PREFIX}{}", parts.to_ascii_uppercase())
+/// A path as a variable writes it.
+fn parts(path: &str) -> String {
+    path.replace("[]", "_0").replace('.', "_").to_ascii_uppercase()
 }
 
 /// What follows `prefix_` in `name`, or nothing when they are equal.

@@ -210,7 +210,7 @@ impl Fitter<'_> {
             (near.protects, format!("did you mean `{}`?", near.name))
         } else if let Some(elsewhere) = schema::paths().iter().find(same_name) {
             // A limit has a default where it belongs.
-            (elsewhere.protects && !elsewhere.number, format!("it is known as `{}`", elsewhere.text))
+            (elsewhere.protects && !elsewhere.number, format!("it is known as `{}`.", elsewhere.text))
         } else {
             let known: Vec<_> = keys.iter().map(|key| key.name.as_str()).collect();
             // Whatever was meant in `tls` or `auth`, it was meant to protect.

@@ -5,10 +5,10 @@ use serde_json::Value as Json;
 use super::{
     Config, Origin, Problem, Severity,
     document::Document,
-    env, fit, former, legacy,
+    env, fit, legacy,
     problems::{Origins, Problems},
     tree,
-    validate::validate,
+    validate::{Beside, validate},
 };
 
 /// The outcome of reading a configuration.
@@ -100,8 +100,8 @@ fn read(
         }
     };
     let effective = masked(serde_json::to_value(&document).unwrap_or_default());
-    let former = running.map(|running| former::versions(&tree, running)).unwrap_or_default();
-    let config = validate(document, &fitted.inputs, &former, &mut problems);
+    let beside = Beside { tree: &tree, indices: &fitted.inputs, running };
+    let config = validate(document, &beside, &mut problems);
     let (problems, origins) = problems.into_sorted();
     Loaded { config, problems, effective, inputs_written: fitted.written, origins, indices: fitted.inputs }
 }

@@ -21,14 +21,16 @@ One YAML file, named by `--config` or the variable `CONFIG_FILE` (default: `conf
 - A key left out has its default; an explicit `0` or `false` is what it says.
 - An unknown key has no effect and is reported with the nearest known one. When that one restricts or protects (tokens,
   TLS, `allowed_sources`, `auth`, PROXY protocol, limits of connections and bodies) it is an error: nobody is let in
-  because of a slip. So is any unknown key under `tls`, `auth` or `tenants.<id>`.
+  because of a slip. So is any unknown key under `tls`, `auth` or `tenants.<id>`. Of variables only those that differ by
+  one or two letters are: other programs' may begin alike.
 - Durations are whole seconds, sizes bytes.
 - Every secret has a twin `..._file` that names a file, read at each use.
 - What is wrong with one input keeps that input from starting, and no other.
 - A change of the file, or SIGHUP, applies the difference: what did not change keeps running, and what is not in the file
   any more ends. An input that has become wrong, or that would take what another one holds, goes on as it was; the status
   says so and `config_failing` is 1. A file with an error outside single inputs changes nothing.
-- The API moves to another address once that is bound, and until then stays where it is. `app.name`,
+- The API moves to another address once that is bound, and until then stays where it is; where the old address is in the
+  way it closes for the attempt, three seconds at most. `app.name`,
   `logging.encoding`, `spooling.enabled`, `spooling.directory` and `limits` take effect at the next start; the status
   lists those that wait for it.
 

@@ -1,11 +1,22 @@
 //! The known word that was probably meant.
 
+/// Edits that are a slip.
+const SLIP: usize = 2;
+
+/// Whether `word` is `candidate` but for a slip.
+pub(super) fn is_slip(word: &str, candidate: &str) -> bool {
+    distance(word, candidate) <= SLIP
+}
+
+fn distance(word: &str, candidate: &str) -> usize {
+    strsim::damerau_levenshtein(&word.to_ascii_lowercase(), &candidate.to_ascii_lowercase())
+}
+
 /// The candidate nearest to `word`, when one is near enough to be what was meant.
 pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let word = word.to_ascii_lowercase();
     candidates
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&word, &candidate.to_ascii_lowercase()), candidate))
+        .map(|candidate| (distance(word, candidate), candidate))
         .filter(|(distance, candidate)| *distance <= (candidate.len().max(word.len()) / 3).max(1))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)

@@ -114,9 +114,11 @@ impl LineSettings {
         Self {
             max_line_size: self.max_line_size.max(other.max_line_size),
             max_connections: self.max_connections.max(other.max_connections),
-            max_connections_per_source: self.max_connections_per_source.max(other.max_connections_per_source),
-            // None is never, the longest.
-            read_timeout: self.read_timeout.zip(other.read_timeout).map(|(one, two)| one.max(two)),
+            max_connections_per_source: larger(
+                self.max_connections_per_source,
+                other.max_connections_per_source,
+            ),
+            read_timeout: larger(self.read_timeout, other.read_timeout),
             ..self
         }
     }
@@ -128,7 +130,10 @@ impl HttpSettings {
         let source = HttpSource {
             max_payload_size: one.max_payload_size.max(two.max_payload_size),
             max_connections: one.max_connections.max(two.max_connections),
-            max_connections_per_source: one.max_connections_per_source.max(two.max_connections_per_source),
+            max_connections_per_source: larger(
+                one.max_connections_per_source,
+                two.max_connections_per_source,
+            ),
             read_timeout: one.read_timeout.max(two.read_timeout),
             write_timeout: one.write_timeout.max(two.write_timeout),
             idle_timeout: one.idle_timeout.max(two.idle_timeout),
@@ -136,6 +141,11 @@ impl HttpSettings {
         };
         Self { source, ..self }
     }
+}
+
+/// `None` is no limit, the largest.
+fn larger<T: Ord>(one: Option<T>, two: Option<T>) -> Option<T> {
+    one.zip(two).map(|(one, two)| one.max(two))
 }
 
 /// A listener with the inputs it serves, by their index.

@@ -216,7 +216,7 @@ fn numbers_of_a_shared_listener_are_the_largest() {
     };
     assert_eq!(inputs, [0, 1]);
     assert_eq!((lines.max_line_size, lines.max_connections, lines.read_timeout), (5000, 10, None));
-    assert_eq!(lines.max_connections_per_source, Some(3));
+    assert_eq!(lines.max_connections_per_source, None, "one dataset's limit is none of the other's");
     let larger = with(from(udp("two"), &["10.0.0.0/8"]), |input| {
         input.source = Source::Udp(UdpSource { read_buffer_size: 9000 });
     });
@@ -225,6 +225,34 @@ fn numbers_of_a_shared_listener_are_the_largest() {
         panic!("no listener");
     };
     assert_eq!(udp.read_buffer_size, 9000);
+}
+
+#[test]
+fn a_limit_per_source_holds_where_all_have_one() {
+    let limited = |input, most| {
+        with(input, |input| match &mut input.source {
+            Source::Tcp(tcp) => tcp.max_connections_per_source = most,
+            Source::Http(http) => http.max_connections_per_source = most,
+            _ => unreachable!(),
+        })
+    };
+    for (one, two, expected) in [(Some(3), None, None), (None, Some(3), None), (Some(3), Some(5), Some(5))] {
+        for (first, second) in
+            [(tcp("one"), from(tcp("two"), &["10.0.0.0/8"])), (http("one", "/a"), http("two", "/b"))]
+        {
+            let plan = plan(&[limited(first, one), limited(second, two)]);
+            let most: Vec<_> = plan
+                .listeners
+                .into_values()
+                .map(|planned| match planned.settings {
+                    Settings::Lines(lines) => lines.max_connections_per_source,
+                    Settings::Http(http) => http.source.max_connections_per_source,
+                    Settings::Udp(_) => unreachable!(),
+                })
+                .collect();
+            assert_eq!(most, [expected]);
+        }
+    }
 }
 
 #[test]

@@ -274,8 +274,9 @@ impl<'a> Session<'a> {
             counts.now_ns = now.unix_ns();
             counts.frame(&self.open.0, bytes, cut || broken_off, self.peer, &now, &mut self.lines);
             counts.oversize += u64::from(cut);
-            if broken_off && counts.undecoded == 0 {
-                counts.undecoded = 1;
+            if broken_off && counts.paused == 0 {
+                // What is missing may be why its format was not understood.
+                (counts.misframed, counts.undecoded) = (1, 0);
             }
             self.count(&counts, input.len());
         }
@@ -320,6 +321,7 @@ impl<'a> Session<'a> {
         let faults = self.framer.take_faults();
         let Route { input, stats, .. } = &*self.open.0;
         let Counts { undecoded, .. } = *counts;
+        let misframed = counts.misframed + faults.malformed;
         stats.bytes.fetch_add(bytes as u64, Relaxed);
         stats.messages.fetch_add(counts.messages, Relaxed);
         for (cause, events) in
@@ -332,8 +334,8 @@ impl<'a> Session<'a> {
         if undecoded > 0 {
             stats.undecoded.fetch_add(undecoded, Relaxed);
         }
-        if faults.malformed > 0 {
-            stats.misframed.fetch_add(faults.malformed, Relaxed);
+        if misframed > 0 {
+            stats.misframed.fetch_add(misframed, Relaxed);
         }
         if counts.messages > 0 {
             let senders = &self.context.senders;
@@ -342,7 +344,7 @@ impl<'a> Session<'a> {
                 self.peer,
                 counts.messages,
                 bytes as u64,
-                undecoded + faults.malformed,
+                undecoded + misframed,
                 counts.now_ns,
             );
         }
@@ -401,6 +403,7 @@ struct Counts {
     now_ns: u64,
     messages: u64,
     undecoded: u64,
+    misframed: u64,
     oversize: u64,
     paused: u64,
 }

@@ -1,8 +1,9 @@
 //! Who holds the connections of a listener, so that nobody holds them all.
 //!
 //! Behind a NAT or a balancer one address is many senders, so up to three quarters of the connections are for whoever
-//! comes first. Of the last quarter nobody gets any who has a quarter of all already. A listener may also have a fixed
-//! limit per source instead. The addresses of an IPv6 /64 are one source, and so are all senders that no input admits.
+//! comes first. Of the last quarter nobody gets any who has a quarter of all already, unless nobody else is there: then
+//! only a sixteenth stays free, for the first other who comes. A listener may also have a fixed limit per source instead.
+//! The addresses of an IPv6 /64 are one source, and so are all senders that no input admits.
 
 use std::{
     collections::HashMap,
@@ -55,9 +56,10 @@ impl Shares {
     pub fn take(self: &Arc<Self>, holder: Holder, most: usize, per_source: Option<usize>) -> Option<Share> {
         let mut held = self.0.lock();
         let own = held.by.get(&holder).copied().unwrap_or(0);
+        let alone = holder != Holder::Strangers && own == held.all;
         let enough = match (holder, per_source) {
             (Holder::Source(_), Some(limit)) => own >= limit,
-            _ => is_quarter(own, most) && is_quarter(held.all, most.saturating_mul(3)),
+            _ => own >= most.div_ceil(4) && held.all >= most - kept_for_others(most, alone),
         };
         if enough {
             return None;
@@ -68,8 +70,10 @@ impl Shares {
     }
 }
 
-fn is_quarter(part: usize, whole: usize) -> bool {
-    part.saturating_mul(4) >= whole
+/// Of `most` connections, those that nobody gets who has many already.
+fn kept_for_others(most: usize, alone: bool) -> usize {
+    let quarter = most / 4;
+    if alone { quarter.min(most.div_ceil(16)) } else { quarter }
 }
 
 impl Drop for Share {
@@ -101,15 +105,29 @@ mod tests {
     #[test]
     fn one_source_gets_three_quarters_and_leaves_the_rest_to_others() {
         let shares = Arc::<Shares>::default();
+        let other = shares.take(source("192.0.2.2"), 100, None);
         let greedy = exhaust(&shares, source("192.0.2.1"), None);
-        assert_eq!(greedy.len(), 75);
+        assert_eq!(greedy.len(), 74);
+        drop(other);
         let strangers = exhaust(&shares, Holder::Strangers, None);
-        assert_eq!(strangers.len(), 25);
+        assert_eq!(strangers.len(), 25, "they may not send, so they are never alone");
         drop(greedy);
         assert_eq!(exhaust(&shares, source("192.0.2.1"), None).len(), 50);
         drop(strangers);
         let held = shares.0.lock();
         assert_eq!((held.all, held.by.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_source_alone_gets_nearly_all_until_another_comes() {
+        let shares = Arc::<Shares>::default();
+        let mut greedy = exhaust(&shares, source("192.0.2.1"), None);
+        assert_eq!(greedy.len(), 93);
+        let others: Vec<_> = (0..7).map(|_| shares.take(source("192.0.2.2"), 100, None)).collect();
+        assert!(others.iter().all(Option::is_some), "somebody else always gets in");
+        greedy.truncate(80);
+        assert!(shares.take(source("192.0.2.1"), 100, None).is_none(), "what becomes free is for the others");
+        assert!(shares.take(source("192.0.2.2"), 100, None).is_some());
     }
 
     #[test]

@@ -58,3 +58,44 @@ fn variables_that_name_nothing_are_reported_and_those_of_kubernetes_are_not() {
         !loaded.problems.iter().any(|p| p.to_string().contains("SERVICE_HOST") || p.key == "server.api_port")
     );
 }
+
+#[test]
+fn variables_of_other_programs_stop_nothing_and_a_slip_concerns_what_it_protects() {
+    for other in [
+        "CHART_VERSION",
+        "BUILD_VERSION",
+        "AUTH_TOKEN",
+        "SERVER_NAME",
+        "SERVER_HOST",
+        "DOCKER_TAG",
+        "FEATURE_FLAGS",
+        "POD_NAME",
+        "IMAGE",
+    ] {
+        let loaded = with_env(HEAD, &[(other, "x")]);
+        let found = problem(&loaded, &format!("BYTEFREEZER_PROXY_{other}"));
+        assert_eq!(found.severity, Severity::Warning, "{found}");
+        good(loaded);
+    }
+    for (slip, meant) in [
+        ("BEARER_TOKEN_FIEL", "BEARER_TOKEN_FILE"),
+        ("TENANTS_MY_CO_BEARER_TOKN", "TENANTS_<NAME>_BEARER_TOKEN"),
+        ("SERVER_TSL_CERT_FILE", "SERVER_TLS_CERT_FILE"),
+    ] {
+        let loaded = with_env(HEAD, &[(slip, "x")]);
+        let found = problem(&loaded, &format!("BYTEFREEZER_PROXY_{slip}"));
+        assert!(found.severity == Severity::Error && found.remedy.contains(meant), "{found}");
+        assert!(loaded.config.is_none());
+    }
+    let two =
+        inputs("  - {type: udp, name: a, config: {port: 1}}\n  - {type: udp, name: b, config: {port: 2}}\n");
+    let loaded = with_env(&two, &[("INPUTS_1_CONFIG_ALOWED_SOURCES", "10.0.0.1")]);
+    let found = loaded.problems.iter().find(|p| p.input() == Some(1)).unwrap();
+    assert_eq!(found.origin.to_string(), "BYTEFREEZER_PROXY_INPUTS_1_CONFIG_ALOWED_SOURCES");
+    assert!(
+        found.severity == Severity::Error && found.remedy.contains("_CONFIG_ALLOWED_SOURCES`"),
+        "{found}"
+    );
+    let names: Vec<_> = loaded.config.unwrap().inputs.into_iter().map(|input| input.name).collect();
+    assert_eq!(names, ["a"]);
+}

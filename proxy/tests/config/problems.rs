@@ -82,7 +82,9 @@ fn a_misspelt_key_that_protects_is_an_error_of_what_it_protects() {
         ("tcp", "tls: {cert_file: /c, key_file: /k, client_ca: /a}", "known here: cert_file"),
         ("tcp", "proxy_protocol_form: [10.0.0.1]", "did you mean `proxy_protocol_from`?"),
         ("tcp", "max_conections: 5", "did you mean `max_connections`?"),
-        ("tcp", "auth: {token: x}", "it is known as `inputs[].config.auth`"),
+        ("udp", "bearer_tokn: x", "did you mean `bearer_token`?"),
+        ("udp", "bearer_token_file: /t", "did you mean `bearer_token`?"),
+        ("tcp", "auth: {token: x}", "it is known as `inputs[].config.auth`. Correct it"),
     ] {
         let entry = format!("  - {{type: {kind}, name: a, config: {{port: 1, {written}}}}}\n");
         let loaded = load(&inputs(&(entry + "  - {type: udp, name: b, config: {port: 2}}\n")));

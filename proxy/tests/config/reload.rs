@@ -79,6 +79,27 @@ fn an_input_that_has_become_wrong_goes_on_as_it_runs_and_one_that_is_gone_does_n
 }
 
 #[test]
+fn an_input_that_goes_on_keeps_the_token_of_its_tenant() {
+    let entry = |text: &str| format!("{A}  - {{name: b, {text}}}\n");
+    let good = "type: udp, config: {port: 2, tenant_id: beta, bearer_token: upload}";
+    let old = running(&entry(good));
+    for wrong in [
+        "type: udpp, config: {port: 2, tenant_id: beta, bearer_token: upload}",
+        "type: udp, config: {port: 99999, tenant_id: beta}",
+        "type: udp, config: {port: 2, tenant_id: a--b, dataset_id: b, bearer_token: upload}",
+        "type: udp, config: {port: 99999, tenant_id: gamma, bearer_token: upload}",
+        "type: udp, config: {port: 2, tenant_id: beta, bearer_tokn: upload}",
+    ] {
+        let config = config::reload("x.yaml", &inputs(&entry(wrong)), [], &old).config.unwrap();
+        assert_eq!(config.inputs, old.inputs, "{wrong}");
+        let token = config.tokens.tenants.get(&"beta".parse().unwrap());
+        assert_eq!(token, Some(&Secret::Inline("upload".into())), "{wrong}");
+    }
+    let config = config::reload("x.yaml", &inputs(A), [], &old).config.unwrap();
+    assert!(config.tokens.tenants.is_empty(), "what is taken out is taken out");
+}
+
+#[test]
 fn a_reload_ends_no_input_that_the_file_still_names() {
     let old = running(&format!("{A}{B}"));
     let ports = |text: &str| {

@@ -130,6 +130,13 @@ async fn a_message_shorter_than_its_count_is_kept_marked_and_counted() {
         lines[1]
     );
     rig.wait_status("devices", |status| status.connections == 0 && status.undecoded == 1).await;
+    let undecoded = |cause: &str| {
+        let label = format!("cause=\"{cause}\"");
+        let text = rig.metrics.encode().unwrap();
+        let line = text.lines().find(|l| l.contains("input_undecoded_total{") && l.contains(&label));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    assert_eq!((undecoded("framing"), undecoded("format")), (1, 0));
 }
 
 fn rss() -> usize {

@@ -237,7 +237,7 @@ async fn a_reload_opens_and_closes_ports_and_swaps_tokens() {
         running.config.server = guarded().server;
         running.config.server.health_port = Some(0);
     });
-    world.api.apply().unwrap();
+    world.api.apply().await.unwrap();
     let after = world.api.addresses().await;
     assert_eq!((after.len(), after[0]), (2, before[0]));
     assert_eq!(world.get("/api/v1/config").await.0, StatusCode::UNAUTHORIZED);
@@ -253,7 +253,7 @@ async fn the_api_stays_where_it_is_until_it_can_move() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     world.change(|running| running.config.server.api_port = port);
-    let problem = world.api.apply().unwrap_err();
+    let problem = world.api.apply().await.unwrap_err();
     assert!(
         problem.contains(&format!("goes on at {}", before[0])) && problem.contains(&port.to_string()),
         "{problem}"
@@ -261,14 +261,14 @@ async fn the_api_stays_where_it_is_until_it_can_move() {
     assert_eq!(world.api.addresses().await, before);
     assert_eq!(world.get("/livez").await.0, StatusCode::OK);
     drop(taken);
-    world.api.apply().unwrap();
+    world.api.apply().await.unwrap();
     let now = world.api.addresses().await;
     assert_eq!(now[0].port(), port);
     let url = format!("http://{}/livez", now[0]);
     assert!(world.client().get(url).send().await.unwrap().status().is_success());
     // The same port under a wider address: both cannot be at a time, and it comes back.
     world.change(|running| running.config.server.api_host = [0, 0, 0, 0].into());
-    world.api.apply().unwrap();
+    world.api.apply().await.unwrap();
     assert_eq!(world.api.addresses().await, [([0, 0, 0, 0], port).into()]);
     // Certificates that are not there.
     let nowhere = std::path::PathBuf::from("/nowhere");
@@ -280,13 +280,63 @@ async fn the_api_stays_where_it_is_until_it_can_move() {
             client_cert_required: false,
         });
     });
-    assert!(world.api.apply().unwrap_err().contains("/nowhere"));
+    assert!(world.api.apply().await.unwrap_err().contains("/nowhere"));
     let url = format!("http://127.0.0.1:{port}/livez");
     assert!(world.client().get(&url).send().await.unwrap().status().is_success(), "without TLS as before");
     // The same with an address that needs the port of the present one.
     world.change(|running| running.config.server.api_host = [127, 0, 0, 1].into());
-    assert!(world.api.apply().unwrap_err().contains("/nowhere"));
+    assert!(world.api.apply().await.unwrap_err().contains("/nowhere"));
     assert!(world.client().get(&url).send().await.unwrap().status().is_success(), "where it was");
+}
+
+/// Where the present address is in the way of the new one.
+#[tokio::test]
+async fn the_api_is_back_where_it_was_when_it_cannot_move() {
+    let world = world(config()).await;
+    let before = world.api.addresses().await;
+    let port = before[0].port();
+    let Ok(squatter) = std::net::TcpListener::bind(("127.0.0.2", port)) else { return };
+    world.change(|running| {
+        (running.config.server.api_host, running.config.server.api_port) = ([0, 0, 0, 0].into(), port);
+    });
+    for _ in 0..2 {
+        let problem = world.api.apply().await.unwrap_err();
+        assert!(problem.contains(&format!("goes on at {}", before[0])), "{problem}");
+        assert_eq!(world.api.addresses().await, before);
+        assert_eq!(world.get("/livez").await.0, StatusCode::OK);
+    }
+    // Once it is elsewhere, the way is free.
+    drop(squatter);
+    world.change(|running| running.config.server.api_host = [127, 0, 0, 1].into());
+    world.api.apply().await.unwrap();
+    world.change(|running| running.config.server.api_host = [0, 0, 0, 0].into());
+    world.api.apply().await.unwrap();
+    assert_eq!(world.api.addresses().await, [([0, 0, 0, 0], port).into()]);
+    // An address that this machine does not have.
+    world.change(|running| running.config.server.api_host = [192, 0, 2, 7].into());
+    let problem = world.api.apply().await.unwrap_err();
+    assert!(problem.contains("192.0.2.7 cannot be had"), "{problem}");
+    assert_eq!(world.api.addresses().await, [([0, 0, 0, 0], port).into()]);
+    assert_eq!(world.get("/livez").await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_api_and_its_health_port_exchange_places() {
+    let mut config = config();
+    config.server.health_port = Some(0);
+    let world = world(config).await;
+    let before = world.api.addresses().await;
+    world.change(|running| {
+        running.config.server.api_port = before[1].port();
+        running.config.server.health_port = Some(before[0].port());
+    });
+    world.api.apply().await.unwrap();
+    assert_eq!(world.api.addresses().await, [before[1], before[0]]);
+    let status = async |address: std::net::SocketAddr| {
+        let url = format!("http://{address}/api/v1/status");
+        world.client().get(url).send().await.unwrap().status()
+    };
+    assert_eq!((status(before[1]).await, status(before[0]).await), (StatusCode::OK, StatusCode::NOT_FOUND));
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ pub struct Common {
     /// Dataset. Default: the entry's `name`.
     pub dataset_id: Option<String>,
     /// Old place of the tenant's upload token: use `tenants.<id>.bearer_token_file`.
-    #[schemars(extend("deprecated" = true))]
+    #[schemars(extend("deprecated" = true, "x-protects" = true))]
     pub bearer_token: Option<String>,
     /// Address to listen on; `::` serves IPv6 and IPv4. Default `0.0.0.0`.
     pub host: Option<String>,
@@ -162,21 +162,21 @@ pub enum Oversize {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Streams {
-    /// Most open connections.
+    /// TCP: most open connections.
     #[schemars(range(min = 1, max = 1_000_000), extend("x-protects" = true))]
     pub max_connections: u32,
-    /// Of these, most of one address (of one /64 with IPv6). Default: an address that holds a quarter of
-    /// `max_connections` gets none of the last quarter. Behind a balancer without PROXY protocol set it to
-    /// `max_connections`.
+    /// TCP: of these, most of one address (of one /64 with IPv6). Default: an address that holds a quarter of
+    /// `max_connections` gets none of the last quarter, or of the last sixteenth while nobody else has any. Behind a
+    /// balancer without PROXY protocol set it to `max_connections`.
     #[schemars(range(min = 1, max = 1_000_000), extend("x-protects" = true))]
     pub max_connections_per_source: Option<u32>,
-    /// Seconds of silence after which a connection is closed; 0 is never.
+    /// TCP: seconds of silence after which a connection is closed; 0 is never.
     #[schemars(range(max = YEAR))]
     pub read_timeout: u64,
-    /// Longest line or message in bytes.
+    /// TCP: longest line or message in bytes.
     #[schemars(range(min = 64, max = 10_485_759), extend("x-protects" = true))]
     pub max_line_size: u32,
-    /// What happens with a longer line; it is counted either way.
+    /// TCP: what happens with a longer line; it is counted either way.
     pub oversize: Oversize,
 }
 
@@ -360,8 +360,8 @@ pub struct HttpInput {
     #[schemars(range(min = 1, max = 1_000_000), extend("x-protects" = true))]
     pub max_connections: u32,
     /// Of these, most of one address (of one /64 with IPv6). Default: an address that holds a quarter of
-    /// `max_connections` gets none of the last quarter. Behind a balancer without PROXY protocol set it to
-    /// `max_connections`.
+    /// `max_connections` gets none of the last quarter, or of the last sixteenth while nobody else has any. Behind a
+    /// balancer without PROXY protocol set it to `max_connections`.
     #[schemars(range(min = 1, max = 1_000_000), extend("x-protects" = true))]
     pub max_connections_per_source: Option<u32>,
     /// Seconds for a whole request.

@@ -11,7 +11,7 @@ use crate::{
         },
         model::{
             Batching, DataFormat, HttpSource, Input, KeepRaw, Limits, Listen, Oversize, Secret, Source,
-            SyslogMode, SyslogSource, TcpSource, Tokens, UdpSource,
+            SyslogMode, SyslogSource, TcpSource, UdpSource,
         },
         problems::Problems,
     },
@@ -39,18 +39,12 @@ pub(super) fn validate(
     written: Vec<InputDocument>,
     indices: &[usize],
     context: &InputContext<'_>,
-    tokens: &mut Tokens,
     problems: &mut Problems,
 ) -> Vec<Built> {
     let mut built = Vec::with_capacity(written.len());
     for (position, document) in written.into_iter().enumerate() {
         let index = indices.get(position).copied().unwrap_or(position);
-        let mut reader = Reader {
-            key: format!("inputs[{index}]"),
-            context,
-            tokens: &mut *tokens,
-            problems: &mut *problems,
-        };
+        let mut reader = Reader { key: format!("inputs[{index}]"), context, problems: &mut *problems };
         let input = match document {
             InputDocument::Udp(entry) => reader.udp(entry),
             InputDocument::Tcp(entry) => reader.tcp(entry),
@@ -68,7 +62,6 @@ struct Reader<'a> {
     /// `inputs[n]`.
     key: String,
     context: &'a InputContext<'a>,
-    tokens: &'a mut Tokens,
     problems: &'a mut Problems,
 }
 
@@ -84,14 +77,12 @@ impl Reader<'_> {
     }
 
     fn udp(&mut self, entry: Entry<UdpInput>) -> Option<Input> {
-        self.upload_token(&entry.config.common);
         let (head, config) = split(entry)?;
         let source = Source::Udp(UdpSource { read_buffer_size: config.read_buffer_size as usize });
         self.input(head, &config.common, Some(config.lines), None, source)
     }
 
     fn tcp(&mut self, entry: Entry<TcpInput>) -> Option<Input> {
-        self.upload_token(&entry.config.common);
         let (head, config) = split(entry)?;
         let delimiter = values::delimiter(&config.delimiter, &self.at("delimiter"), self.problems);
         let source = Source::Tcp(self.streams(&config.streams, &config.proxied, delimiter));
@@ -99,7 +90,6 @@ impl Reader<'_> {
     }
 
     fn syslog(&mut self, entry: Entry<SyslogInput>) -> Option<Input> {
-        self.upload_token(&entry.config.common);
         let (head, config) = split(entry)?;
         let udp = config.protocol.contains(&Protocol::Udp);
         let tcp = config.protocol.contains(&Protocol::Tcp);
@@ -406,33 +396,6 @@ impl Reader<'_> {
         let field = lines.source_field.filter(|name| !name.is_empty());
         let field = field.map(|name| values::member_name(&name, &self.at("source_field"), self.problems));
         (hint, format, field)
-    }
-
-    /// The old place of the tenant's upload token. It counts also where the entry is switched off or wrong: the spool may
-    /// hold batches of that tenant, which must not go out with the global token.
-    fn upload_token(&mut self, common: &Common) {
-        let Some(token) = common.bearer_token.clone().filter(|token| !token.is_empty()) else { return };
-        let own = common.tenant_id.as_deref().filter(|id| !id.is_empty());
-        let tenant = own.map_or_else(|| self.context.tenant.cloned(), |own| own.parse().ok());
-        let Some(tenant) = tenant else { return };
-        let key = self.at("bearer_token");
-        let remedy = format!("write `tenants: {{{tenant}: {{bearer_token_file: /path/to/token}}}}`");
-        match self.tokens.tenants.get(&tenant) {
-            None => {
-                self.problems.warning(
-                    &key,
-                    format!("is taken for the upload token of tenant `{tenant}`"),
-                    remedy,
-                );
-                self.tokens.tenants.insert(tenant, Secret::Inline(token));
-            }
-            Some(Secret::Inline(other)) if *other == token => {}
-            Some(_) => self.problems.warning(
-                &key,
-                "differs from the tenant's upload token and has no effect",
-                remedy,
-            ),
-        }
     }
 }
 

@@ -5,28 +5,33 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{
     document::{self, ConfigMode, Document, LogEncoding, LogLevel},
-    model::{
-        Batching, Config, Input, Limits, Logging, Mode, Receiver, Secret, Server, ServerTls, Spooling, Tokens,
-    },
+    former,
+    model::{Batching, Config, Limits, Logging, Mode, Receiver, Secret, Server, ServerTls, Spooling, Tokens},
     problems::{Origin, Problems},
+    tree::Node,
 };
 use crate::ids::TenantId;
 
 mod inputs;
 mod listeners;
+mod tokens;
 mod values;
 
 use inputs::InputContext;
 pub(super) use inputs::legal_id;
 
-/// The configuration, unless something is wrong with the file as a whole. `indices` are the inputs' places in the file,
-/// `former` has at each of these places what the input runs as.
-pub(super) fn validate(
-    document: Document,
-    indices: &[usize],
-    former: &[Option<Input>],
-    problems: &mut Problems,
-) -> Option<Config> {
+/// What is known beside the document.
+pub(super) struct Beside<'a> {
+    /// The file as written.
+    pub tree: &'a Node,
+    /// Of each input of the document its place in the file.
+    pub indices: &'a [usize],
+    /// What runs.
+    pub running: Option<&'a Config>,
+}
+
+/// The configuration, unless something is wrong with the file as a whole.
+pub(super) fn validate(document: Document, beside: &Beside<'_>, problems: &mut Problems) -> Option<Config> {
     mode(&document, problems);
     let tenant_id = document.tenant_id.as_deref().and_then(|id| tenant(id, "tenant_id", problems));
     let receiver = receiver(&document.receiver, problems);
@@ -47,8 +52,13 @@ pub(super) fn validate(
         limits: &limits,
         receiver_payload: receiver.max_payload_size,
     };
-    let built = inputs::validate(document.inputs, indices, &context, &mut tokens, problems);
-    let inputs = listeners::arrange(&built, former, &server, problems);
+    tokens::add_old(beside.tree, tenant_id.as_ref(), &mut tokens, problems);
+    let built = inputs::validate(document.inputs, beside.indices, &context, problems);
+    let former = beside.running.map(|running| former::versions(beside.tree, running)).unwrap_or_default();
+    let inputs = listeners::arrange(&built, &former, &server, problems);
+    if let Some(running) = beside.running {
+        tokens::keep(&former, running, &mut tokens, problems);
+    }
     if inputs.is_empty() && total == 0 {
         problems.warning(
             "inputs",
