@@ -109,7 +109,7 @@ impl Api {
         let mut ports = self.ports.lock().await;
         let mut old = std::mem::take(&mut *ports);
         let held: Vec<_> = old.iter().filter_map(Running::held).collect();
-        let (mut moves, mut problems) = (Vec::new(), Vec::new());
+        let (mut blocked, mut problems) = (Vec::new(), Vec::new());
         for port in wanted {
             let before = old.iter().position(|running| running.port.surface == port.surface);
             let Some(mut running) = before.map(|at| old.swap_remove(at)) else {
@@ -117,7 +117,7 @@ impl Api {
                 continue;
             };
             if running.needs_place(&port, &held) {
-                moves.push((running, port));
+                blocked.push((running, port));
                 continue;
             }
             if let Err(problem) = running.change(port, &self.state) {
@@ -128,7 +128,7 @@ impl Api {
         for running in old {
             running.stop.cancel();
         }
-        let (moved, problem) = exchange(moves, &self.state).await;
+        let (moved, problem) = exchange(blocked, &self.state).await;
         problems.extend(problem.iter().flat_map(|problem| moved.iter().map(|one| one.goes_on(problem))));
         ports.extend(moved);
         ports.sort_by_key(|running| running.port.surface);
@@ -240,8 +240,8 @@ async fn exchange(moves: Vec<(Running, Port)>, state: &Arc<ApiState>) -> (Vec<Ru
             }
         }
     }
-    let moved = moves.into_iter().zip(acceptors);
-    (moved.map(|((_, port), acceptor)| spawn_bound(port, acceptor, state)).collect(), None)
+    let pairs = moves.into_iter().zip(acceptors);
+    (pairs.map(|((_, port), acceptor)| spawn_bound(port, acceptor, state)).collect(), None)
 }
 
 /// Binds what is just being closed elsewhere.
