@@ -96,7 +96,7 @@ fn w16_everything_the_old_program_left_is_delivered_once_and_foreign_files_stay(
 
 #[test]
 fn w33_a_planted_bomb_is_adopted_and_delivered_in_bounded_memory() {
-    const LINES: usize = 100_000;
+    const LINES: usize = 10_000;
     let receiver = Receiver::start(Settings::default()).unwrap();
     let config = json!({"inputs": [input("udp", "web", free_port().unwrap(), &json!({}))]});
     let mut proxy = Proxy::prepare(&receiver.url(), &config).unwrap();
@@ -104,7 +104,7 @@ fn w33_a_planted_bomb_is_adopted_and_delivered_in_bounded_memory() {
     let idle = proxy.resident().unwrap();
     proxy.terminate(LIMIT).unwrap();
     // 130 MB in a few hundred kB.
-    let text = format!("{{\"zeros\":\"{}\"}}\n", "0".repeat(1300)).repeat(LINES);
+    let text = format!("{{\"zeros\":\"{}\"}}\n", "0".repeat(13_000)).repeat(LINES);
     old_spool_entry(&proxy.spool(), "queue", "acme", "web", now_ns() - 1_000_000_000, &text, None);
     proxy.run().unwrap();
     let mut most = 0;

@@ -3,7 +3,13 @@
 
 mod common;
 
-use std::{fs, process::Command, thread, time::Duration};
+use std::{
+    fs,
+    process::Command,
+    sync::{Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
 
 use common::LIMIT;
 use e2e::{peers::Peer, until};
@@ -12,12 +18,20 @@ use nix::{
     unistd::Pid,
 };
 
+/// One at a time: two that start at the same moment find the same ports free.
+static ONE: Mutex<()> = Mutex::new(());
+
 /// The demo some seconds after its start, and the proxy that it runs.
 fn demo() -> (Peer, Pid) {
     let demo = Peer::start(Command::new(env!("CARGO_BIN_EXE_demo")), tempfile::tempdir().unwrap()).unwrap();
     let children = format!("/proc/{0}/task/{0}/children", demo.pid());
     let proxy = until(LIMIT, "the proxy", || {
-        fs::read_to_string(&children).ok()?.split_whitespace().next()?.parse().ok().map(Pid::from_raw)
+        let all = fs::read_to_string(&children).ok()?;
+        // Among programs that send, which come and go.
+        let is_proxy = |pid: &&str| {
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("bytefreezer"))
+        };
+        all.split_whitespace().find(is_proxy)?.parse().ok().map(Pid::from_raw)
     })
     .unwrap();
     // Whatever is printed first, the table follows once traffic flows.
@@ -29,6 +43,7 @@ fn demo() -> (Peer, Pid) {
 
 #[test]
 fn ctrl_c_ends_the_demo_early_and_cleanly_with_the_count() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let (mut demo, proxy) = demo();
     kill(Pid::from_raw(demo.pid() as i32), Signal::SIGINT).unwrap();
     let status = demo.wait(Duration::from_mins(1)).unwrap_or_else(|error| panic!("{error}: {}", demo.log()));
@@ -49,6 +64,7 @@ fn ctrl_c_ends_the_demo_early_and_cleanly_with_the_count() {
 
 #[test]
 fn the_demo_fails_when_the_proxy_does() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let (mut demo, proxy) = demo();
     kill(proxy, Signal::SIGKILL).unwrap();
     let status = demo.wait(Duration::from_mins(1)).unwrap_or_else(|error| panic!("{error}: {}", demo.log()));

@@ -1,7 +1,7 @@
 //! What is not a rate: memory, latencies, start, sizes.
 
 use std::{
-    io::Write,
+    io::{BufRead, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
     process::Command,
     thread,
@@ -203,7 +203,7 @@ fn ratio() -> Result<String> {
         wire += stored.body.len();
         raw.extend_from_slice(&sink::text(&stored.body)?);
     }
-    ensure!(raw.iter().filter(|byte| **byte == b'\n').count() as u64 == EVENTS, "not every event arrived");
+    ensure!(raw.as_slice().lines().count() as u64 == EVENTS, "not every event arrived");
     let folder = tempfile::Builder::new().prefix("bytefreezer-bench-").tempdir()?;
     let file = folder.path().join("lines");
     std::fs::write(&file, &raw)?;
