@@ -334,8 +334,8 @@ fn the_image_runs_without_rights_on_a_read_only_root() {
     let instance = spool.join(".instance-0");
     assert!(instance.exists() || fs::read_dir(&spool).unwrap().count() > 0, "the spool is in the volume");
     // By the name of /etc/hosts, so names are resolved without a C library beside the program.
-    receiver.wait_text("acme", "web-hooks", 1, Duration::from_secs(60)).unwrap();
-    receiver.wait_text("acme", "network-devices", 1, Duration::from_secs(60)).unwrap();
+    receiver.wait_text("acme", "web-hooks", 1, Duration::from_mins(1)).unwrap();
+    receiver.wait_text("acme", "network-devices", 1, Duration::from_mins(1)).unwrap();
     let code = running.terminate(LIMIT).unwrap();
     assert!(code.success(), "{code}: {}", running.log());
 }
