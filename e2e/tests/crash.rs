@@ -146,3 +146,47 @@ fn w7_an_outage_with_a_kill_in_the_middle_ends_with_everything_delivered_once() 
     let status = proxy.terminate(LIMIT).unwrap();
     assert!(status.success(), "{status}");
 }
+
+/// Writers as fast as they can be beside small batches that are closed, renamed, uploaded and deleted all the time.
+#[test]
+fn w14_two_hundred_thousand_lines_of_fast_writers_survive_an_outage_and_a_kill() {
+    const MINUTE: Duration = Duration::from_mins(1);
+    let receiver = Receiver::start(Settings::default()).unwrap();
+    let port = free_port().unwrap();
+    let mut proxy = Proxy::start(
+        &receiver.url(),
+        &json!({
+            "inputs": [input("http", "hooks", port, &json!({"data_hint": "ndjson"}))],
+            "batching": {"max_lines": 2000},
+        }),
+    )
+    .unwrap();
+    let progress = Arc::new(Progress::default());
+    let writers = [1, 2, 3, 4].map(|stream| {
+        let (plan, progress) = (plan(port, Shape::Json, stream, u64::MAX, 0), Arc::clone(&progress));
+        thread::spawn(move || load::http(&plan, "/webhook", 100, &progress).unwrap())
+    });
+    let started = Instant::now();
+    let accepted = |proxy: &Proxy, count: u64| {
+        until(MINUTE, "more events", || (events(proxy)["accepted"].as_u64()? >= count).then_some(()))
+            .unwrap_or_else(|error| panic!("{error}: {}", events(proxy)));
+    };
+    accepted(&proxy, 70_000);
+    receiver.down();
+    // A body of each writer may be accepted and not answered when the kill comes.
+    accepted(&proxy, 130_400);
+    proxy.kill().unwrap();
+    proxy.run().unwrap();
+    accepted(&proxy, 35_000);
+    receiver.up().unwrap();
+    accepted(&proxy, 70_400);
+    progress.stop.store(true, Relaxed);
+    let sent = writers.map(|writer| writer.join().unwrap());
+    let acknowledged: u64 = sent.iter().map(Sent::promised).sum();
+    assert!(acknowledged >= 200_000, "{acknowledged}");
+    receiver.wait_lines(acknowledged, MINUTE).unwrap_or_else(|error| panic!("{error}: {}", events(&proxy)));
+    all_delivered(&receiver, &sent, MINUTE);
+    let events = events(&proxy);
+    assert!(events["dlq"] == 0 && events["quarantined"] == 0, "{events}");
+    println!("{acknowledged} events in {} batches, {:?}", receiver.batches().len(), started.elapsed());
+}

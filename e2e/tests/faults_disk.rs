@@ -10,14 +10,16 @@ use std::{
     process::Command,
 };
 
-use common::{LIMIT, all_delivered, events, world::World};
+use common::{LIMIT, all_delivered, events, input, input_status, plan, world::World};
 use e2e::{
+    free_port,
+    load::{self, Progress, Shape},
     process::Proxy,
     receiver::{Fault, Scope},
     shim::Shim,
     until,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A log of 512 KiB in segments of 128 KiB.
 fn small() -> serde_json::Value {
@@ -136,9 +138,32 @@ fn a_read_only_spool_ends_the_start_and_keeps_what_is_in_it() {
     world.all_arrives(&[sent]);
 }
 
+/// Sends to an input that has no room: each datagram is counted as refused, with its cause, at this input.
+fn datagrams_are_counted(world: &World, name: &str, port: u16, count: u64) {
+    load::udp(&plan(port, Shape::Json, 9, count, 2000), &Progress::default()).unwrap();
+    let refused = || {
+        let input = input_status(&world.proxy, name)?;
+        let causes: u64 = input["refused"].as_object()?.values().filter_map(Value::as_u64).sum();
+        (causes + input["kernel_drops"].as_u64()? == count).then_some(())
+    };
+    until(LIMIT, &format!("{count} refused datagrams of {name}"), refused)
+        .unwrap_or_else(|error| panic!("{error}: {:?}", input_status(&world.proxy, name)));
+    let cause = [("input", name), ("cause", "unwritable")];
+    world.wait_metric("input_refused_total", &cause, 1.0);
+    println!("{:?}", input_status(&world.proxy, name));
+}
+
 #[test]
 fn w17_a_full_volume_refuses_and_keeps_what_was_acknowledged() {
     let mut world = World::prepare(&json!({}));
+    let ports = [(); 2].map(|()| free_port().unwrap());
+    let datagrams = |name: &str, port| input("udp", name, port, &json!({"data_hint": "ndjson"}));
+    let inputs = [
+        input("http", "hooks", world.port, &json!({"data_hint": "ndjson"})),
+        datagrams("flows", ports[0]),
+        datagrams("traps", ports[1]),
+    ];
+    world.proxy.reconfigure(&json!({"inputs": inputs})).unwrap();
     mounted(&mut world.proxy, "mount -t tmpfs -o size=12m spool \"$1\"");
     world.proxy.run().unwrap();
     world.receiver.down();
@@ -158,6 +183,9 @@ fn w17_a_full_volume_refuses_and_keeps_what_was_acknowledged() {
     assert!(answer.header("retry-after").is_some());
     world.wait_problem("spool: ");
     assert_eq!(world.proxy.get("/readyz").unwrap().status, 503);
+    for ((name, port), count) in ["flows", "traps"].into_iter().zip(ports).zip([300, 120]) {
+        datagrams_are_counted(&world, name, port, count);
+    }
     events(&world.proxy);
     fs::remove_file(&ballast).unwrap();
     world.receiver.up().unwrap();

@@ -6,7 +6,8 @@ mod common;
 use std::{
     fs,
     net::SocketAddr,
-    path::PathBuf,
+    ops::Range,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
@@ -66,27 +67,51 @@ fn a_udp_flood_with_the_receiver_down_evicts_nothing_acknowledged() {
     events(&world.proxy);
 }
 
-/// A killed proxy's folder with `count` batches of one line over some tenants and datasets, all links to one file.
-fn backlog(world: &mut World, count: u64) {
+/// Batches of one line in a tree of a killed proxy's folder, over some tenants and datasets, all links to some files.
+struct Fill<'a> {
+    tree: &'a str,
+    template: &'a Path,
+    /// No two of them use the same numbers.
+    numbers: Range<u64>,
+    /// What stands beside each.
+    meta: Option<Value>,
+}
+
+impl Fill<'_> {
+    fn write(self, world: &World) {
+        let stamp = common::now_ns();
+        let mut originals = Vec::<PathBuf>::new();
+        let first = self.numbers.start;
+        for n in self.numbers {
+            let (tenant, dataset) = (n % 4, n / 4 % 5);
+            let folder = world.part(self.tree).join(format!("t{tenant}/d{dataset}"));
+            let stem = format!("t{tenant}--d{dataset}--{}--ndjson", stamp - (n << 16));
+            let (data, meta) = (folder.join(format!("{stem}.gz")), folder.join(format!("{stem}.meta")));
+            if n - first < 20 {
+                fs::create_dir_all(&folder).unwrap();
+                // Files of their own per folder: file systems bound the number of links.
+                fs::copy(self.template, &data).unwrap();
+                if let Some(content) = &self.meta {
+                    fs::write(&meta, content.to_string()).unwrap();
+                }
+                originals.push(data);
+            } else {
+                let original = &originals[(n - first) as usize % 20];
+                fs::hard_link(original, data).unwrap();
+                if self.meta.is_some() {
+                    fs::hard_link(original.with_extension("meta"), meta).unwrap();
+                }
+            }
+        }
+    }
+}
+
+/// Kills the proxy of a Receiver that is down; returns a batch of one line.
+fn killed(world: &mut World) -> PathBuf {
     let sent = world.send_all(1, 1);
     world.wait_backlog(sent.attempted);
     world.proxy.kill().unwrap();
-    let template = world.files("batches", "hooks", ".gz").pop().unwrap();
-    let stamp = common::now_ns();
-    let mut folders = Vec::<PathBuf>::new();
-    for n in 0..count {
-        let (tenant, dataset) = (n % 4, n / 4 % 5);
-        let folder = world.part("batches").join(format!("t{tenant}/d{dataset}"));
-        let name = format!("t{tenant}--d{dataset}--{}--ndjson.gz", stamp - (n << 16));
-        if n < 20 {
-            fs::create_dir_all(&folder).unwrap();
-            // A file of its own per folder: file systems bound the number of links.
-            fs::copy(&template, folder.join(&name)).unwrap();
-            folders.push(folder.join(&name));
-        } else {
-            fs::hard_link(&folders[n as usize % 20], folder.join(&name)).unwrap();
-        }
-    }
+    world.files("batches", "hooks", ".gz").pop().unwrap()
 }
 
 #[test]
@@ -96,7 +121,8 @@ fn a_hundred_thousand_backlog_files_delay_no_start_and_are_all_delivered() {
     world.receiver.change(|settings| settings.verify = false);
     world.receiver.down();
     let prepared = Instant::now();
-    backlog(&mut world, COUNT);
+    let template = killed(&mut world);
+    Fill { tree: "batches", template: &template, numbers: 0..COUNT, meta: None }.write(&world);
     println!("prepared in {:?}", prepared.elapsed());
     let started = Instant::now();
     world.proxy.spawn().unwrap();
@@ -124,6 +150,67 @@ fn a_hundred_thousand_backlog_files_delay_no_start_and_are_all_delivered() {
     assert_eq!(world.receiver.uploads(), COUNT + 2, "each once");
     assert!(world.files("batches", "hooks", ".gz").is_empty());
     assert!(world.proxy.resident().unwrap() < 192 << 20);
+}
+
+/// The least of some rounds in two worlds in turn, so that both see the same machine.
+fn in_turn(worlds: [&World; 2], mut work: impl FnMut(&World)) -> [Duration; 2] {
+    let mut least = [Duration::MAX; 2];
+    for _ in 0..7 {
+        for (world, least) in worlds.into_iter().zip(&mut least) {
+            let started = Instant::now();
+            work(world);
+            *least = started.elapsed().min(*least);
+        }
+    }
+    least
+}
+
+#[test]
+fn w36_ten_thousand_entries_each_in_dlq_and_retry_slow_down_neither_ingest_nor_api() {
+    const COUNT: u64 = 10_000;
+    let config = json!({"spooling": {"retry_attempts": 1000}});
+    let empty = World::start(&config);
+    let mut full = World::start(&config);
+    empty.receiver.down();
+    full.receiver.down();
+    let template = killed(&mut full);
+    let meta = |reason: &str, status: u16| {
+        let at = common::now_ns();
+        Some(
+            json!({"attempts": 3, "reason": reason, "status": status, "message": "of the test", "at_ns": at}),
+        )
+    };
+    let retry = meta("server", 503);
+    Fill { tree: "batches", template: &template, numbers: 0..COUNT, meta: retry }.write(&full);
+    let dead = meta("rejected", 422);
+    Fill { tree: "dlq", template: &template, numbers: COUNT..2 * COUNT, meta: dead }.write(&full);
+    full.proxy.run().unwrap();
+    full.wait_place("imported", 2 * COUNT + 1);
+    full.wait_place("dlq", COUNT);
+    assert!(full.place("retry") >= COUNT, "{}", events(&full.proxy));
+
+    let worlds = [&empty, &full];
+    let mut stream = 2;
+    let [without, with] = in_turn(worlds, |world| {
+        stream += 1;
+        world.send_all(stream, 1000);
+    });
+    println!("1000 events in 100 requests: {without:?} without, {with:?} with");
+    assert!(with < without * 2, "{with:?} instead of {without:?}");
+    // A page of a hundred entries is there in one world alone.
+    let paths = ["/api/v1/health", "/api/v1/status", "/api/v1/senders", "/metrics", "/api/v1/dlq/stats"];
+    let small = paths.map(|path| (path, Duration::from_millis(4)));
+    for (path, more) in small.into_iter().chain([("/api/v1/dlq/files", Duration::from_millis(60))]) {
+        let [without, with] = in_turn(worlds, |world| {
+            let mut client = world.proxy.client();
+            for _ in 0..10 {
+                assert_eq!(client.get(path).unwrap().status, 200, "{path}");
+            }
+        });
+        println!("10 of {path}: {without:?} without, {with:?} with");
+        assert!(with < without * 2 + more, "{path}: {with:?} instead of {without:?}");
+    }
+    assert_eq!(full.place("dlq"), COUNT);
 }
 
 /// Lines of a body of about a megabyte.

@@ -1,10 +1,11 @@
 //! Start, stop and latency: W-23, W-26, W-37, W-41, W-42.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 
 use std::{
-    net::UdpSocket,
+    io::Write,
+    net::{TcpStream, UdpSocket},
     process::Command,
     sync::{Arc, atomic::Ordering::Relaxed},
     thread,
@@ -18,6 +19,7 @@ use e2e::{
     load::{self, Framing, Progress, Shape},
     process::{self, Proxy},
     receiver::{Fault, Receiver, Scope, Settings},
+    sequence::{self, Promised, Sent},
     until,
 };
 use nix::sys::signal::Signal;
@@ -35,7 +37,7 @@ fn w23_sigterm_under_load_keeps_what_was_accepted_and_exits_in_time() {
         ],
     });
     let mut proxy = Proxy::start(&receiver.url(), &config).unwrap();
-    let idle = std::net::TcpStream::connect(("127.0.0.1", b)).unwrap();
+    let idle = TcpStream::connect(("127.0.0.1", b)).unwrap();
     let progress = Arc::new(Progress::default());
     let shared = progress.clone();
     let sender = thread::spawn(move || {
@@ -119,6 +121,65 @@ fn w37_one_event_at_rest_reaches_the_receiver_soon_after_its_batch_is_due() {
     println!("worst of 4: {worst:?}");
     // batching.timeout_seconds is 1 here. The machine that tests may be busy; `make bench` measures.
     assert!(worst < Duration::from_secs(2), "{worst:?}");
+}
+
+/// A stream at this rate over TCP, and when each event was handed to the system.
+fn steady(port: u16, rate: u64, count: usize) -> Vec<Instant> {
+    let events = load::Events::new(&plan(port, Shape::Json, 1, count as u64, rate));
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let mut sent = Vec::with_capacity(count);
+    let mut buffer = Vec::new();
+    let started = Instant::now();
+    while sent.len() < count {
+        let due = count.min((started.elapsed().as_millis() as u64 * rate / 1000) as usize);
+        buffer.clear();
+        for number in sent.len()..due {
+            events.append(number as u64, &mut buffer);
+            buffer.push(b'\n');
+        }
+        sent.resize(due, Instant::now());
+        stream.write_all(&buffer).unwrap();
+        thread::sleep(Duration::from_millis(1));
+    }
+    sent
+}
+
+#[test]
+fn w37_ten_thousand_events_a_second_reach_the_receiver_as_soon_as_one() {
+    const RATE: u64 = 10_000;
+    const COUNT: usize = 6 * RATE as usize;
+    let receiver = Receiver::start(Settings::default()).unwrap();
+    let port = free_port().unwrap();
+    let config = json!({"inputs": [input("tcp", "jobs", port, &json!({"data_hint": "ndjson"}))]});
+    let proxy = Proxy::start(&receiver.url(), &config).unwrap();
+    let sender = thread::spawn(move || steady(port, RATE, COUNT));
+    let mut slowest = Duration::ZERO;
+    while !sender.is_finished() {
+        for path in ["/metrics", "/api/v1/health", "/api/v1/status"] {
+            let asked = Instant::now();
+            assert_eq!(proxy.get(path).unwrap().status, 200, "{path}");
+            slowest = slowest.max(asked.elapsed());
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    let sent = sender.join().unwrap();
+    receiver.wait_lines(COUNT as u64, LIMIT).unwrap();
+    let stream = Sent { stream: 1, attempted: COUNT as u64, promised: Promised::All };
+    all_delivered(&receiver, &[stream], LIMIT);
+    let batches = receiver.batches();
+    let mut took: Vec<Duration> = Vec::with_capacity(COUNT);
+    for batch in &batches {
+        let raw = batch.inflate().unwrap();
+        took.extend(sequence::find(&raw).map(|(_, number)| batch.first - sent[number as usize]));
+    }
+    took.sort_unstable();
+    let (median, high) = (took[COUNT / 2], took[COUNT / 100 * 99]);
+    println!("median {median:?}, p99 {high:?}, {} batches, slowest answer {slowest:?}", batches.len());
+    // The same as at rest: `batching.timeout_seconds` and a little, and no upload per message.
+    assert!(median < Duration::from_secs(2), "{median:?}");
+    assert!(high < Duration::from_secs(3), "{high:?}");
+    assert!(batches.len() < COUNT / 1000, "{}", batches.len());
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
 }
 
 #[test]

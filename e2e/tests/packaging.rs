@@ -8,7 +8,7 @@ mod common;
 use std::{
     collections::BTreeSet,
     fs,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -338,4 +338,58 @@ fn the_image_runs_without_rights_on_a_read_only_root() {
     receiver.wait_text("acme", "network-devices", 1, Duration::from_mins(1)).unwrap();
     let code = running.terminate(LIMIT).unwrap();
     assert!(code.success(), "{code}: {}", running.log());
+}
+
+#[test]
+fn without_root_the_packages_that_the_tests_need_are_named_and_nothing_is_installed() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let (bin, script) = (root.join("bin"), root.join(".ci/packages"));
+    for made in [&bin, &root.join(".ci")] {
+        fs::create_dir(made).unwrap();
+    }
+    fs::set_permissions(root, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::copy(shipped("../.ci/packages"), &script).unwrap();
+    for tool in ["id", "dirname"] {
+        symlink(Path::new("/usr/bin").join(tool), bin.join(tool)).unwrap();
+    }
+    // All of them but one.
+    for tool in [
+        "logger",
+        "curl",
+        "syslog-ng",
+        "openssl",
+        "valgrind",
+        "systemd-analyze",
+        "strace",
+        "docker-compose",
+        "buildah",
+    ] {
+        symlink("/bin/true", bin.join(tool)).unwrap();
+    }
+    let said = || {
+        let mut command = if fs::metadata("/proc/self").unwrap().uid() == 0 {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "bash"]);
+            command
+        } else {
+            Command::new("bash")
+        };
+        let path = std::env::var("PATH").unwrap();
+        let inside = format!("PATH={} exec /bin/bash \"$0\"", bin.display());
+        let output = command.arg("-c").arg(inside).arg(&script).env("PATH", path).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let names = |said: &str, package: &str| said.split([' ', ';']).any(|word| word == package);
+    let lacking = said();
+    assert!(lacking.starts_with("missing for the tests: zstd "), "{lacking}");
+    assert!(lacking.contains("run '.ci/packages' as root once"), "{lacking}");
+    assert!(names(&lacking, "rsyslog"), "the private copy is not there either: {lacking}");
+    assert!(!names(&lacking, "curl") && !names(&lacking, "buildah"), "{lacking}");
+    symlink("/bin/true", bin.join("zstd")).unwrap();
+    let rest = said();
+    assert!(!names(&rest, "zstd") && names(&rest, "rsyslog"), "{rest}");
+    assert!(!root.join("target").exists(), "nothing was unpacked");
 }

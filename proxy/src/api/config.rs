@@ -76,7 +76,7 @@ fn view(config: &Config, version: &str) -> Value {
         "server": server(&config.server),
         "plugins": {
             "total_plugins": config.inputs.len(),
-            "plugin_details": config.inputs.iter().map(input).collect::<Vec<_>>(),
+            "plugin_details": (!config.inputs.is_empty()).then(|| config.inputs.iter().map(input).collect::<Vec<_>>()),
         },
         "receiver": {
             "base_url": without_credentials(&config.receiver.base_url),

@@ -82,7 +82,9 @@ struct Inputs {
     /// Those that listen now.
     active_plugins: usize,
     plugins_by_type: BTreeMap<&'static str, usize>,
-    plugin_details: Vec<InputHealth>,
+    /// Null when there are none, as clients of the former program know it.
+    #[schema(required)]
+    plugin_details: Option<Vec<InputHealth>>,
     /// `active` or `no_plugins`.
     status: &'static str,
 }
@@ -169,7 +171,8 @@ fn details(state: &ApiState, inputs: &[InputStatus], delivery: &Delivery, proble
             active_plugins: inputs.iter().filter(|input| input.state == InputState::Listening).count(),
             plugins_by_type: by_type,
             status: if inputs.is_empty() { "no_plugins" } else { "active" },
-            plugin_details: inputs.iter().map(|input| plugin(input, &running.config)).collect(),
+            plugin_details: (!inputs.is_empty())
+                .then(|| inputs.iter().map(|input| plugin(input, &running.config)).collect()),
         },
         receiver: Receiver {
             base_url: super::config::without_credentials(&running.config.receiver.base_url),

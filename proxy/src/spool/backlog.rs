@@ -53,15 +53,48 @@ pub enum Origin {
     Half,
 }
 
+/// Batches of a dataset in one state, with their sums: nobody who asks for those walks over all of them.
+#[derive(Debug, Default)]
+struct Batches {
+    records: BTreeMap<Stamp, Record>,
+    bytes: u64,
+    lines: u64,
+}
+
+impl Batches {
+    fn insert(&mut self, record: Record) {
+        self.bytes += record.entry.file_bytes;
+        self.lines += record.entry.lines;
+        self.records.insert(record.entry.stamp, record);
+    }
+
+    fn remove(&mut self, stamp: Stamp) -> Option<Record> {
+        let record = self.records.remove(&stamp)?;
+        self.bytes = self.bytes.saturating_sub(record.entry.file_bytes);
+        self.lines = self.lines.saturating_sub(record.entry.lines);
+        Some(record)
+    }
+
+    fn totals(&self) -> Totals {
+        Totals {
+            batches: self.records.len() as u64,
+            bytes: self.bytes,
+            lines: self.lines,
+            oldest: self.records.keys().next().copied(),
+            newest: self.records.keys().next_back().copied(),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Dataset {
-    states: [BTreeMap<Stamp, Record>; 3],
+    states: [Batches; 3],
     evictable: BTreeSet<Stamp>,
     evictable_bytes: u64,
 }
 
 impl Dataset {
-    fn of(&self, state: State) -> &BTreeMap<Stamp, Record> {
+    fn of(&self, state: State) -> &Batches {
         let [queue, retry, dlq] = &self.states;
         match state {
             State::Queue => queue,
@@ -70,7 +103,7 @@ impl Dataset {
         }
     }
 
-    fn of_mut(&mut self, state: State) -> &mut BTreeMap<Stamp, Record> {
+    fn of_mut(&mut self, state: State) -> &mut Batches {
         let [queue, retry, dlq] = &mut self.states;
         match state {
             State::Queue => queue,
@@ -80,7 +113,7 @@ impl Dataset {
     }
 
     fn is_empty(&self) -> bool {
-        self.states.iter().all(BTreeMap::is_empty)
+        self.states.iter().all(|batches| batches.records.is_empty())
     }
 }
 
@@ -107,13 +140,13 @@ impl Index {
             dataset.evictable.insert(stamp);
             dataset.evictable_bytes += record.entry.file_bytes;
         }
-        dataset.of_mut(state).insert(stamp, record);
+        dataset.of_mut(state).insert(record);
     }
 
     fn take(&mut self, stamp: Stamp) -> Option<Record> {
         let (key, state) = self.places.remove(&stamp)?;
         let dataset = self.datasets.get_mut(&key)?;
-        let record = dataset.of_mut(state).remove(&stamp)?;
+        let record = dataset.of_mut(state).remove(stamp)?;
         self.touched.insert(key.clone());
         if record.evictable() {
             dataset.evictable.remove(&stamp);
@@ -128,7 +161,7 @@ impl Index {
 
     fn get(&self, stamp: Stamp) -> Option<&Record> {
         let (key, state) = self.places.get(&stamp)?;
-        self.datasets.get(key)?.of(*state).get(&stamp)
+        self.datasets.get(key)?.of(*state).records.get(&stamp)
     }
 }
 
@@ -244,7 +277,7 @@ impl Backlog {
         let mut found: Vec<&Record> = [State::Queue, State::Retry, State::Dlq]
             .into_iter()
             .filter(|state| states.contains(state))
-            .flat_map(|state| dataset.of(state).range(from..).take(limit).map(|(_, record)| record))
+            .flat_map(|state| dataset.of(state).records.range(from..).take(limit).map(|(_, record)| record))
             .collect();
         found.sort_unstable_by_key(|record| record.entry.stamp);
         found.into_iter().take(limit).map(|record| record.entry.clone()).collect()
@@ -253,18 +286,7 @@ impl Backlog {
     /// Batches, bytes and lines of every dataset in a state, without copying entries.
     pub fn totals(&self, state: State) -> Vec<(DatasetKey, Totals)> {
         let index = self.index.lock();
-        let sum = |dataset: &Dataset| {
-            let mut totals = Totals::default();
-            for record in dataset.of(state).values() {
-                totals.batches += 1;
-                totals.bytes += record.entry.file_bytes;
-                totals.lines += record.entry.lines;
-                totals.oldest = totals.oldest.or(Some(record.entry.stamp));
-                totals.newest = Some(record.entry.stamp);
-            }
-            totals
-        };
-        let all = index.datasets.iter().map(|(key, dataset)| (key.clone(), sum(dataset)));
+        let all = index.datasets.iter().map(|(key, dataset)| (key.clone(), dataset.of(state).totals()));
         all.filter(|(_, totals)| totals.batches > 0).collect()
     }
 
@@ -292,7 +314,7 @@ impl Backlog {
         let index = self.index.lock();
         let undelivered = index.datasets.values().flat_map(|dataset| {
             let [queue, retry, _] = &dataset.states;
-            queue.range(..edge).chain(retry.range(..edge)).map(|(stamp, _)| *stamp)
+            queue.records.range(..edge).chain(retry.records.range(..edge)).map(|(stamp, _)| *stamp)
         });
         undelivered.collect()
     }
@@ -303,7 +325,7 @@ impl Backlog {
             let index = self.index.lock();
             let firsts = index.datasets.values().flat_map(|dataset| {
                 let [queue, retry, _] = &dataset.states;
-                [queue, retry].into_iter().filter_map(|batches| batches.keys().next().copied())
+                [queue, retry].into_iter().filter_map(|batches| batches.records.keys().next().copied())
             });
             firsts.min()
         };

@@ -27,6 +27,8 @@ const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/proxy.yam
 const TRAFFIC: Duration = Duration::from_secs(18);
 const OUTAGE: std::ops::Range<u64> = 5..11;
 const DRAIN: Duration = Duration::from_secs(30);
+/// What did not arrive after so long without any arrival is lost.
+const QUIET: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     match run() {
@@ -74,9 +76,14 @@ fn run() -> Result<bool> {
     let sent = senders.finish()?;
     let promised: u64 = sent.iter().map(|(_, sent)| sent.promised()).sum();
     let end = Instant::now() + DRAIN;
-    while receiver.lines() < promised && Instant::now() < end {
+    let mut last = (receiver.lines(), Instant::now());
+    while last.0 < promised && Instant::now() < end && last.1.elapsed() < QUIET {
         table.show(&proxy, &receiver, promised, "up")?;
         thread::sleep(Duration::from_millis(250));
+        let lines = receiver.lines();
+        if lines > last.0 {
+            last = (lines, Instant::now());
+        }
     }
     table.show(&proxy, &receiver, promised, "up")?;
     if !once && !stop.load(Relaxed) {

@@ -146,3 +146,17 @@ async fn w39_a_full_or_damaged_spool_and_used_up_memory_are_problems() {
     assert_eq!(world.get("/api/v1/health").await.1["problems"], json!(["memory: used up"]));
     assert_eq!(ready().await, 503);
 }
+
+#[tokio::test]
+async fn without_inputs_the_details_are_null_as_clients_of_the_former_program_know_them() {
+    let mut config = config();
+    config.inputs.clear();
+    let world = World::new(config).await;
+    for path in ["/api/v1/health", "/api/v1/config"] {
+        let (_, answer) = world.get(path).await;
+        let plugins = answer["plugins"].as_object().unwrap();
+        assert_eq!(plugins["total_plugins"], 0, "{path}");
+        assert_eq!(plugins["plugin_details"], Value::Null, "{path}");
+    }
+    assert_eq!(world.get("/api/v1/health").await.1["plugins"]["status"], "no_plugins");
+}
