@@ -71,7 +71,8 @@ pub struct Http {
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_connections: u32,
     /// Of these, most of one address (of one /64 with IPv6). Default: an address that holds a quarter of maxConnections
-    /// gets none of the last quarter. Behind a balancer without PROXY protocol set it to maxConnections.
+    /// gets none of the last quarter, or of the last sixteenth while nobody else has any. Behind a balancer
+    /// without PROXY protocol set it to maxConnections.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_connections_per_source: Option<u32>,
