@@ -466,3 +466,12 @@ fn w20_quirks_of_the_program_before_are_gone() {
         assert_eq!(value.get("structured_data"), data.as_ref());
     }
 }
+
+#[test]
+fn the_nearest_year_is_that_of_the_day_and_not_of_the_month() {
+    // 2024-12-31: 1 July is 183 days back and 182 ahead.
+    let (_, line) =
+        line(b"<13>Jul  1 00:00:00 host app: text", &rules(), "192.0.2.7", 1_735_633_753_000_000_000);
+    let value: Value = serde_json::from_slice(&line).unwrap();
+    assert_eq!(value["event_time"], "2025-07-01T00:00:00Z");
+}

@@ -172,7 +172,8 @@ fn from_unix(seconds: i64, fraction: &[u8]) -> EventTime<'_> {
 fn nearest_year(month: u8, day: u8, now: &ReceiveTime) -> Option<i32> {
     let (this_year, this_month) = now.year_and_month();
     let (this_year, this_month) = (i32::from(this_year), this_month.unsigned_abs());
-    if this_month.abs_diff(month) <= 5 && day <= days_in_month(this_year, month) {
+    // Five months and their days can be more than half a year.
+    if this_month.abs_diff(month) <= 4 && day <= days_in_month(this_year, month) {
         return Some(this_year);
     }
     let today = (now.unix_ns() / 86_400_000_000_000) as i64;
