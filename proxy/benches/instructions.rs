@@ -1,7 +1,7 @@
 //! The hot loops under callgrind: instructions per case, compared with what `limits.txt` says.
 //!
 //! ```text
-//! cargo bench -p bytefreezer-proxy --bench instructions                              compare, +3 % at most
+//! cargo bench -p bytefreezer-proxy --bench instructions                              compare, +10 % at most
 //! UPDATE=1 cargo bench ...                                                           write limits.txt anew
 //! valgrind --tool=callgrind --toggle-collect='instructions::measured' BINARY CASE    see where one goes
 //! ```
@@ -45,8 +45,8 @@ use bytefreezer_proxy::{
 #[path = "../tests/syslog_corpus/mod.rs"]
 mod syslog_corpus;
 
-/// What a case may take more than its limit, in percent.
-const SLACK: u64 = 3;
+/// What a case may take more than its limit, in percent: how the compiler divides the crate alone moves some by 4.
+const SLACK: u64 = 10;
 /// First line of the limits.
 const PROCESSOR: &str = "# processor: ";
 /// 2024-03-02T00:00:00.123456789Z
