@@ -11,6 +11,7 @@
 //! | [`assets`] | tokens and certificates in the Proxy's eight Secrets | who refers to them |
 //! | [`build`] | the Kubernetes objects, one file per kind | the API server |
 //! | [`apply`] | brings the objects to the API server, removes orphans | why they are what they are |
+//! | [`acknowledge`] | asks the pods what they have applied | what that means for a dataset |
 //! | [`definitions`] | brings the resource definitions there | everything else |
 //!
 //! Invariants:
@@ -18,6 +19,7 @@
 //! - The pod template is a function of the Proxy alone, so no dataset restarts a pod.
 //! - Values are serialised, never templated.
 
+pub mod acknowledge;
 pub mod apply;
 pub mod arbitrate;
 pub mod assets;
