@@ -75,6 +75,8 @@ words! {
         PortUnavailable: "A foreign process has the port, or it cannot be bound.", "End that process; the listener opens by itself then.";
         SecretNotFound: "A Secret that is named does not exist or lacks the key.", "Make it; it is found within 30 s.";
         SecretNotShared: "A Secret of another namespace than the Proxy's lacks the label that shares it.", "Label it `bytefreezer.com/proxy-asset: \"true\"`.";
+        SecretNotReadable: "The operator may not read Secrets in that namespace.", "Add the namespace to the chart's `secretNamespaces`, or keep the Secret elsewhere.";
+        SecretInvalid: "A Secret holds no usable certificate, key or token under the key that is named.", "Correct it; what was used before goes on until then.";
         AssetsFull: "Certificates and tokens no longer fit into the Proxy's Secrets.", "Move datasets to another Proxy.";
         NotSupportedByPod: "A pod runs a version that does not know an option.", "Wait for the roll-out, or leave the option out.";
         NoReadyPods: "No pod is ready.", "Look at the pods' events and logs.";

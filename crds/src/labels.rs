@@ -12,3 +12,5 @@ pub const ORIGIN_CONTROL: &str = "control";
 pub const PROXY_ASSET: &str = "bytefreezer.com/proxy-asset";
 /// On a pod: set after a change, which makes the kubelet refresh its volumes at once.
 pub const REFRESH: &str = "bytefreezer.com/refresh";
+/// On a volume claim: bytes that its last pod left undelivered. Without it nobody knows, which counts as undelivered.
+pub const UNDELIVERED: &str = "bytefreezer.com/undelivered-bytes";

@@ -8,23 +8,35 @@
 //! | [`validate`] | a `Proxy` with every text read: names, ports, limits | datasets |
 //! | [`arbitrate`] | which datasets are admitted, who loses and to whom | Kubernetes' objects, the file |
 //! | [`convert`] | Proxy and admitted datasets -> the proxy's own document | Kubernetes' objects |
+//! | [`secrets`] | reads what datasets and Proxies refer to, and looks again | what it is for |
 //! | [`assets`] | tokens and certificates in the Proxy's eight Secrets | who refers to them |
 //! | [`build`] | the Kubernetes objects, one file per kind | the API server |
 //! | [`apply`] | brings the objects to the API server, removes orphans | why they are what they are |
+//! | [`api_secret`] | what operator and pods trust each other by | |
 //! | [`acknowledge`] | asks the pods what they have applied | what that means for a dataset |
+//! | [`claims`] | what pods that are gone left on their volumes | |
 //! | [`definitions`] | brings the resource definitions there | everything else |
 //!
 //! Invariants:
-//! - All but [`apply`] and [`definitions`] are pure: no I/O, no clock, the same input gives the same objects, byte for byte.
+//! - [`validate`], [`arbitrate`], [`convert`], [`assets`] and [`build`] are pure: no I/O, no clock, the same input gives the
+//!   same objects, byte for byte.
 //! - The pod template is a function of the Proxy alone, so no dataset restarts a pod.
 //! - Values are serialised, never templated.
 
 pub mod acknowledge;
+pub mod api_secret;
 pub mod apply;
 pub mod arbitrate;
 pub mod assets;
 pub mod build;
+pub mod claims;
 pub mod convert;
 pub mod definitions;
+pub mod jitter;
 pub mod key;
+pub mod pin;
+pub mod secrets;
 pub mod validate;
+
+#[cfg(test)]
+pub(crate) mod mock;

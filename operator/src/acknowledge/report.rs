@@ -51,7 +51,7 @@ pub struct Said {
     pub document_problem: Option<String>,
     /// Inputs by dataset.
     pub inputs: BTreeMap<ObjectKey, InputReport>,
-    /// Undelivered bytes by tenant. `None`: the pod does not say, so every tenant may have some.
+    /// Undelivered bytes by tenant, those without left out. `None`: the pod does not say, so every tenant may have some.
     pub spooled: Option<BTreeMap<String, u64>>,
     /// Whether the spool is nearly full: from 90 % on, until it is below 80 %.
     pub spool_nearly_full: bool,
@@ -118,8 +118,14 @@ pub enum ErrorKind {
     AddressNotAvailable,
     /// The pod's version does not know an option.
     NotSupported,
-    /// A file that it names, such as a certificate, cannot be used.
-    File,
+    /// The port cannot be opened for another reason of the system's.
+    Bind,
+    /// Its certificate cannot be used.
+    Certificate,
+    /// The pod does not take the entry; an older one may go on.
+    Invalid,
+    /// Another input of the pod has what it wants; an older entry may go on.
+    Conflict,
     /// Anything else.
     #[default]
     Other,
@@ -163,6 +169,8 @@ pub enum Why {
     Refused,
     /// There is no way to that address.
     Unreachable,
+    /// The connection broke.
+    Broken,
     /// It took too long.
     Timeout,
     /// It does not show the Proxy's certificate.
@@ -182,6 +190,7 @@ impl fmt::Display for Why {
             Self::NoAddress => "it has no address yet",
             Self::Refused => "nobody listens there: look at the pod's log",
             Self::Unreachable => "there is no way to that address: look at the network between operator and pods",
+            Self::Broken => "the connection broke: look at the pod's log",
             Self::Timeout => {
                 "no answer in time: let the operator's pods reach this port through every NetworkPolicy and firewall"
             }

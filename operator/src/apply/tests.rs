@@ -1,44 +1,16 @@
-//! An API server of which the test is the other end.
+use std::time::Duration;
 
-use std::{sync::Arc, time::Duration};
-
-use http::{Method, Request, Response};
-use kube::client::Body;
+use http::Method;
 use serde_json::{Value as Json, json};
-use tokio::sync::Mutex;
 
 use super::*;
-use crate::build::{
-    Living,
-    tests::{built, proxy},
+use crate::{
+    build::{
+        Living,
+        tests::{built, proxy},
+    },
+    mock::{server, status},
 };
-
-/// What was asked, as `METHOD path`, with the bodies.
-type Asked = Arc<Mutex<Vec<(String, Json)>>>;
-
-/// Answers every request with `answer`, or what a patch brought.
-fn server(answer: impl Fn(&Method, &str) -> Option<(u16, Json)> + Send + 'static) -> (Client, Asked) {
-    let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
-    let asked = Asked::default();
-    let seen = Arc::clone(&asked);
-    tokio::spawn(async move {
-        while let Some((request, reply)) = handle.next_request().await {
-            let (parts, body) = request.into_parts();
-            let body = body.collect_bytes().await.unwrap();
-            let body: Json = serde_json::from_slice(&body).unwrap_or_default();
-            let (code, json) = answer(&parts.method, &parts.uri.to_string()).unwrap_or((200, body.clone()));
-            seen.lock().await.push((format!("{} {}", parts.method, parts.uri), body));
-            let body = Body::from(serde_json::to_vec(&json).unwrap());
-            reply.send_response(Response::builder().status(code).body(body).unwrap());
-        }
-    });
-    (Client::new(service, "net"), asked)
-}
-
-fn status(code: u16, reason: &str) -> (u16, Json) {
-    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no", "reason": reason, "code": code});
-    (code, status)
-}
 
 fn list(items: &[Json]) -> (u16, Json) {
     let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "items": items});
@@ -78,7 +50,7 @@ async fn run(client: &Client) -> Result<(), ApplyError> {
 async fn everything_is_applied_under_one_name_with_the_workload_last() {
     let (client, asked) = server(nothing);
     run(&client).await.unwrap();
-    let asked = asked.lock().await;
+    let asked = asked.lock();
     let patches: Vec<_> = asked.iter().filter(|(line, _)| line.starts_with("PATCH")).collect();
     let kinds: Vec<_> = patches.iter().map(|(_, body)| body["kind"].as_str().unwrap()).collect();
     assert_eq!(
@@ -120,7 +92,7 @@ async fn only_what_this_proxy_built_is_removed() {
         _ => nothing(method, uri),
     });
     run(&client).await.unwrap();
-    let asked = asked.lock().await;
+    let asked = asked.lock();
     let deleted: Vec<_> = asked.iter().filter(|(line, _)| line.starts_with("DELETE")).collect();
     let names: Vec<_> = deleted
         .iter()
@@ -141,6 +113,6 @@ async fn a_refusal_ends_the_pass_and_names_the_object() {
     });
     let error = run(&client).await.unwrap_err().to_string();
     assert!(error.starts_with("NetworkPolicy edge cannot be applied:"), "{error}");
-    let asked = asked.lock().await;
+    let asked = asked.lock();
     assert!(!asked.iter().any(|(line, _)| line.contains("/statefulsets") || line.starts_with("DELETE")));
 }

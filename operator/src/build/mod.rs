@@ -22,7 +22,10 @@ mod stateful_set;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use bytefreezer_crds::labels;
 use k8s_openapi::{
@@ -36,12 +39,13 @@ use k8s_openapi::{
 };
 
 pub use config_map::TooLarge;
+pub use pod_template::{API_PORT, CONTAINER, SPOOL};
 pub use ports::Ports;
 
 use crate::{assets::SECRETS, convert::Rendered, validate::ValidatedProxy};
 
 /// What the objects are built from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Input<'a> {
     /// The Proxy.
     pub proxy: &'a ValidatedProxy,
@@ -66,8 +70,9 @@ pub struct Living {
     pub services: BTreeMap<String, Vec<ServicePort>>,
 }
 
-/// Everything of a Proxy, in the order in which it is applied: the workload last, or pods would start twice.
-#[derive(Clone, Debug, PartialEq)]
+/// Everything of a Proxy, in the order in which it is applied: the workload last, or pods would start twice. It holds
+/// tokens and keys, so it is not printed.
+#[derive(Clone, PartialEq)]
 pub struct Objects {
     /// The pods' account, which may do nothing.
     pub service_account: ServiceAccount,
@@ -85,6 +90,12 @@ pub struct Objects {
     pub services: Vec<Service>,
     /// The pods.
     pub workload: Workload,
+}
+
+impl fmt::Debug for Objects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Objects").field("services", &self.services).finish_non_exhaustive()
+    }
 }
 
 /// The pods.

@@ -26,7 +26,11 @@ use crate::{
 };
 
 /// Name of the spool's volume and claim.
-pub(super) const SPOOL: &str = "spool";
+pub const SPOOL: &str = "spool";
+/// Name of the one container.
+pub const CONTAINER: &str = "proxy";
+/// Name of its API port.
+pub const API_PORT: &str = "api";
 /// User and group of the image.
 const USER: i64 = 65532;
 /// The program.
@@ -109,11 +113,11 @@ fn container(proxy: &ValidatedProxy) -> Container {
         ..Probe::default()
     };
     Container {
-        name: "proxy".to_owned(),
+        name: CONTAINER.to_owned(),
         image: Some(proxy.image.clone()),
         command: Some(vec![program.to_owned()]),
         args: Some(vec!["--config".to_owned(), format!("{FOLDER}/config.yaml")]),
-        ports: Some(vec![port("api", proxy.api_port), port("health", proxy.health_port)]),
+        ports: Some(vec![port(API_PORT, proxy.api_port), port("health", proxy.health_port)]),
         resources: proxy.spec.workload.resources.clone(),
         // A long recovery of a large spool is no reason to start over.
         startup_probe: Some(probe("/livez", 2, 150)),

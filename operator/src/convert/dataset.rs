@@ -8,7 +8,7 @@ use bytefreezer_proxy::config::document::{Common, Entry, InputBatching, InputDoc
 
 use super::{Admitted, sources};
 use crate::{
-    assets::{AssetRef, Assets},
+    assets::{AssetKind, AssetRef, AssetUse, Assets, Delivery},
     validate::ValidatedProxy,
 };
 
@@ -22,7 +22,7 @@ pub(super) struct Context<'a> {
 }
 
 /// Secrets of its own namespace that a dataset refers to.
-pub fn assets(namespace: &str, spec: &ProxyDatasetSpec) -> Vec<AssetRef> {
+pub fn assets(namespace: &str, spec: &ProxyDatasetSpec) -> Vec<AssetUse> {
     let (tls, token) = match spec.source.get() {
         Some(SourceRef::Tcp(tcp)) => (tcp.tls.as_ref(), None),
         Some(SourceRef::Syslog(syslog)) => (syslog.tls.as_ref(), None),
@@ -31,13 +31,18 @@ pub fn assets(namespace: &str, spec: &ProxyDatasetSpec) -> Vec<AssetRef> {
         }
         Some(SourceRef::Udp(_)) | None => (None, None),
     };
+    let used = |secret: &str, key: &str, kind| AssetUse {
+        asset: AssetRef::new(namespace, secret, key),
+        kind,
+        delivery: Delivery::No,
+    };
     let of_tls = tls.into_iter().flat_map(|tls: &Tls| {
-        let pair =
-            ["tls.crt", "tls.key"].map(|key| AssetRef::new(namespace, tls.secret_ref.name.as_str(), key));
+        let pair = [("tls.crt", AssetKind::Certificate), ("tls.key", AssetKind::Key)];
+        let pair = pair.map(|(key, kind)| used(tls.secret_ref.name.as_str(), key, kind));
         let ca = tls.client_ca_secret_ref.as_ref();
-        pair.into_iter().chain(ca.map(|ca| AssetRef::new(namespace, ca.name.as_str(), ca.key.as_str())))
+        pair.into_iter().chain(ca.map(|ca| used(ca.name.as_str(), ca.key.as_str(), AssetKind::Authorities)))
     });
-    let token = token.map(|token| AssetRef::new(namespace, token.name.as_str(), token.key.as_str()));
+    let token = token.map(|token| used(token.name.as_str(), token.key.as_str(), AssetKind::Token));
     of_tls.chain(token).collect()
 }
 
@@ -56,7 +61,8 @@ pub(super) fn input(
     };
     let Some(source) = admitted.spec.source.get() else { return Ok(None) };
     // One whose Secrets are missing keeps port and prefixes; what arrives is counted and dropped.
-    let unresolved = self::assets(context.namespace, context.spec).iter().any(|asset| !assets.has(asset));
+    let unresolved =
+        self::assets(context.namespace, context.spec).iter().any(|used| !assets.has(&used.asset));
     let entry = Head { name: admitted.key.to_string(), paused: admitted.spec.paused || unresolved };
     Ok(Some(match source {
         SourceRef::Udp(udp) => InputDocument::Udp(entry.with(sources::udp(&context, udp)?)),

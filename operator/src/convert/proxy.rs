@@ -1,26 +1,40 @@
 //! The parts of the document that come from the Proxy alone.
 
-use bytefreezer_crds::proxy::{Batching, LogEncoding, LogLevel};
+use bytefreezer_crds::{
+    proxy::{Batching, LogEncoding, LogLevel},
+    values::SecretKeyRef,
+};
 use bytefreezer_proxy::config::document::{self, ConfigMode, Document};
 
 use super::{API_FOLDER, ConvertError, SPOOL_FOLDER};
 use crate::{
-    assets::{AssetRef, Assets},
+    assets::{AssetKind, AssetRef, AssetUse, Assets, Delivery},
     validate::ValidatedProxy,
 };
 
 /// Secrets of its own namespace that the Proxy refers to.
-pub fn assets(proxy: &ValidatedProxy) -> Vec<AssetRef> {
+pub fn assets(proxy: &ValidatedProxy) -> Vec<AssetUse> {
     let receiver = &proxy.spec.receiver;
-    let tenants = receiver.tenants.iter().map(|tenant| &tenant.token_secret_ref);
-    let all = receiver.token_secret_ref.iter().chain(&receiver.ca_secret_ref).chain(tenants);
-    all.map(|secret| AssetRef::new(&proxy.key.namespace, secret.name.as_str(), secret.key.as_str())).collect()
+    let used = |secret: &SecretKeyRef, kind, delivery| AssetUse {
+        asset: AssetRef::new(&proxy.key.namespace, secret.name.as_str(), secret.key.as_str()),
+        kind,
+        delivery,
+    };
+    let token = receiver.token_secret_ref.iter();
+    let token = token.map(|secret| used(secret, AssetKind::Token, Delivery::Any));
+    let authorities = receiver.ca_secret_ref.iter();
+    let authorities = authorities.map(|secret| used(secret, AssetKind::Authorities, Delivery::Any));
+    let tenants = receiver.tenants.iter().map(|tenant| {
+        let delivery = Delivery::Tenant(tenant.tenant_id.as_str().to_owned());
+        used(&tenant.token_secret_ref, AssetKind::Token, delivery)
+    });
+    token.chain(authorities).chain(tenants).collect()
 }
 
 /// The document without inputs.
 pub(super) fn document(proxy: &ValidatedProxy, assets: &Assets) -> Result<Document, ConvertError> {
     let receiver = &proxy.spec.receiver;
-    let path = |secret: &bytefreezer_crds::values::SecretKeyRef| {
+    let path = |secret: &SecretKeyRef| {
         assets.path(&AssetRef::new(&proxy.key.namespace, secret.name.as_str(), secret.key.as_str()))
     };
     let tenants = receiver.tenants.iter().map(|tenant| {

@@ -105,7 +105,8 @@ fn secrets_are_paths_and_never_contents() {
     let dataset: ProxyDatasetSpec = serde_json::from_value(spec.clone()).unwrap();
     let theirs = assets_of("apps", &dataset);
     assert_eq!((own.len(), theirs.len()), (3, 4));
-    let assets: Assets = own.iter().chain(&theirs).map(|asset| (asset.clone(), content(asset))).collect();
+    let assets: Assets =
+        own.iter().chain(&theirs).map(|used| (used.asset.clone(), content(&used.asset))).collect();
     let rendered = rendered(&proxy, &[("hook", spec)], &assets);
     assert_eq!((&rendered.invalid, &rendered.problems), (&vec![], &vec![]));
     assert!(!rendered.yaml.contains("content of"), "{}", rendered.yaml);

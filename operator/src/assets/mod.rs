@@ -2,11 +2,18 @@
 //!
 //! A file is named after its content, so a new content is a new file and no pod ever reads a half-changed pair; the same
 //! content is one file however many refer to it. An asset stays in the Secret it is in; a new one goes into the first
-//! with room. What does not fit is reported, and nothing else moves.
+//! with room. What does not fit is reported, and nothing else moves. What may still be in use stays: see [`Shelf`].
 
-use std::collections::{BTreeMap, BTreeSet};
+mod shelf;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use aws_lc_rs::digest::{SHA256, digest};
+
+pub use shelf::{Plan, Shelf};
 
 /// How many Secrets a Proxy has for assets. Part of the pod template, so it never changes.
 pub const SECRETS: usize = 8;
@@ -33,15 +40,66 @@ impl AssetRef {
     }
 }
 
+impl fmt::Display for AssetRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "key {} of Secret {}/{}", self.key, self.namespace, self.secret)
+    }
+}
+
+/// What an asset must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AssetKind {
+    /// A token of one line.
+    Token,
+    /// A serving certificate with its chain (PEM).
+    Certificate,
+    /// The key (PEM) of the certificate in the same Secret.
+    Key,
+    /// Authorities (PEM).
+    Authorities,
+}
+
+/// Whose undelivered data needs an asset.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Delivery {
+    /// Nobody's: it is for receiving.
+    No,
+    /// One tenant's.
+    Tenant(String),
+    /// That of every tenant.
+    Any,
+}
+
+/// Somebody refers to an asset.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AssetUse {
+    /// To which.
+    pub asset: AssetRef,
+    /// As what.
+    pub kind: AssetKind,
+    /// For whose delivery.
+    pub delivery: Delivery,
+}
+
+/// Content of an asset. Never printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Content(pub(crate) Vec<u8>);
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
 /// The assets that were found.
 #[derive(Clone, Debug, Default)]
 pub struct Assets {
-    contents: BTreeMap<AssetRef, Vec<u8>>,
+    contents: BTreeMap<AssetRef, Content>,
 }
 
 impl FromIterator<(AssetRef, Vec<u8>)> for Assets {
     fn from_iter<T: IntoIterator<Item = (AssetRef, Vec<u8>)>>(found: T) -> Self {
-        Self { contents: found.into_iter().collect() }
+        Self { contents: found.into_iter().map(|(asset, content)| (asset, Content(content))).collect() }
     }
 }
 
@@ -60,7 +118,7 @@ impl Assets {
                     short_hash(format!("{}\0{}\0{}", asset.namespace, asset.secret, asset.key).as_bytes())
                 )
             },
-            |content| file_name(content),
+            |content| file_name(&content.0),
         );
         format!("{FOLDER}/{file}")
     }
@@ -68,7 +126,17 @@ impl Assets {
     /// The contents of `wanted` by the names of their files.
     pub fn files<'a>(&'a self, wanted: impl IntoIterator<Item = &'a AssetRef>) -> BTreeMap<String, &'a [u8]> {
         let found = wanted.into_iter().filter_map(|asset| self.contents.get(asset));
-        found.map(|content| (file_name(content), content.as_slice())).collect()
+        found.map(|content| (file_name(&content.0), content.0.as_slice())).collect()
+    }
+
+    /// Name of the file of an asset that was found.
+    fn file(&self, asset: &AssetRef) -> Option<(String, &Content)> {
+        self.contents.get(asset).map(|content| (file_name(&content.0), content))
+    }
+
+    /// As if it had not been found.
+    pub fn leave_out(&mut self, asset: &AssetRef) {
+        self.contents.remove(asset);
     }
 }
 
