@@ -154,11 +154,11 @@ async fn those_that_leave_are_left_alone() {
     assert_eq!(bench.followers.reports(&edge()).len(), 1);
     bench.followers.forget(&edge());
     assert!(bench.followers.reports(&edge()).is_empty());
-    let asked = (server.asked.lock().len(), other.asked.lock().len());
-    server.habit.send_replace(Habit::Proxy(state("2", "b")));
-    other.habit.send_replace(Habit::Proxy(state("2", "b")));
-    assert!(timeout(Duration::from_secs(1), bench.changes.recv()).await.is_err(), "nobody asks any more");
-    assert!(server.asked.lock().len() <= asked.0 + 1 && other.asked.lock().len() <= asked.1 + 1);
+    // Every task held a sender.
+    let Bench { followers, mut changes, .. } = bench;
+    drop(followers);
+    let ends = async { while changes.recv().await.is_some() {} };
+    timeout(Duration::from_secs(30), ends).await.expect("every task ends");
 }
 
 #[tokio::test]
