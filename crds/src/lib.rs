@@ -15,6 +15,8 @@
 
 pub mod conditions;
 pub mod dataset;
+#[cfg(test)]
+mod examples;
 pub mod labels;
 pub mod proxy;
 mod reference;

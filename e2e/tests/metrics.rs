@@ -85,6 +85,7 @@ fn w39_every_promised_metric_moves_with_what_it_counts() {
     receiver.wait_lines(3, LIMIT).unwrap();
     is("uploads_total", &[("outcome", "2xx")], 1.0);
     is("uploaded_lines_total", &[], 3.0);
+    is("delivered_events_total", &[("tenant", "acme"), ("dataset", "flows")], 3.0);
     is("uploaded_bytes_total", &[], 1.0);
     for histogram in
         ["delivery_latency_seconds", "upload_duration_seconds", "spool_batch_size_bytes", "spool_batch_lines"]

@@ -16,6 +16,8 @@
 //! | [`acknowledge`] | asks the pods what they have applied | what that means for a dataset |
 //! | [`claims`] | what pods that are gone left on their volumes | |
 //! | [`definitions`] | brings the resource definitions there | everything else |
+//! | [`send_test`] | one event to a dataset, followed to the Receiver | everything else |
+//! | [`rbac`] | what the operator may do, for the chart | everything else |
 //!
 //! Invariants:
 //! - [`validate`], [`arbitrate`], [`convert`], [`assets`] and [`build`] are pure: no I/O, no clock, the same input gives the
@@ -29,13 +31,17 @@ pub mod apply;
 pub mod arbitrate;
 pub mod assets;
 pub mod build;
+#[cfg(test)]
+mod chart;
 pub mod claims;
 pub mod convert;
 pub mod definitions;
 pub mod jitter;
 pub mod key;
 pub mod pin;
+pub mod rbac;
 pub mod secrets;
+pub mod send_test;
 pub mod validate;
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use bytefreezer_operator::definitions;
+use bytefreezer_operator::{definitions, send_test};
 use clap::{Parser, Subcommand};
 
 /// Runs ByteFreezer proxies on Kubernetes.
@@ -21,6 +21,8 @@ enum Command {
         #[command(subcommand)]
         what: Crds,
     },
+    /// Send an event to a dataset and wait until it was delivered.
+    SendTest(send_test::Arguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -42,7 +44,17 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(Command::Crds { what }: Command) -> anyhow::Result<()> {
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Crds { what } => bring(what).await,
+        Command::SendTest(arguments) => {
+            println!("{}", send_test::run(&arguments).await?);
+            Ok(())
+        }
+    }
+}
+
+async fn bring(what: Crds) -> anyhow::Result<()> {
     match what {
         Crds::Print => {
             for crd in bytefreezer_crds::crds()? {

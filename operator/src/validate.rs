@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytefreezer_crds::{
     Proxy, ProxySpec,
-    proxy::{AllowedDatasets, ConfigMode, ExposureType, HostNetwork, WorkloadKind},
+    proxy::{AllowedDatasets, ConfigMode, ExposureType, HostNetwork, NamespaceFrom, WorkloadKind},
     values::{Size, ValueError},
 };
 use k8s_openapi::{
@@ -28,6 +28,8 @@ const LEAVE_SECONDS: u64 = 15;
 pub struct Defaults {
     /// Image of the proxy.
     pub image: String,
+    /// The one namespace that the operator serves; `None` is all.
+    pub namespace: Option<String>,
 }
 
 /// A Proxy that can be built.
@@ -101,11 +103,20 @@ impl ValidatedProxy {
         let ports =
             if spec.exposure.kind == ExposureType::HostNetwork { host } else { HostNetwork::default() };
         let rules = spec.allowed_datasets.clone().unwrap_or_else(|| vec![AllowedDatasets::default()]);
-        let rules = rules
-            .iter()
-            .enumerate()
-            .map(|(index, rule)| reader.read(&format!("spec.allowedDatasets[{index}]"), Rule::read(rule)));
-        let rules = rules.collect();
+        let mut read = Vec::new();
+        for (index, rule) in rules.iter().enumerate() {
+            let at = format!("spec.allowedDatasets[{index}]");
+            read.push(reader.read(&at, Rule::read(rule)));
+            if let Some(namespace) = &defaults.namespace
+                && rule.namespaces.from != NamespaceFrom::Same
+            {
+                reader.0.push(format!(
+                    "{at}.namespaces.from: {:?} needs an operator of the whole cluster, and this one serves {namespace} \
+                     alone: write Same, or install the operator with scope: Cluster",
+                    rule.namespaces.from
+                ));
+            }
+        }
         let limits = reader.read("spec.spool", spool_limits(&spec));
         let pod_template = reader.read("spec.workload.podTemplate.spec", pod_template(&spec));
         let validated = Self {
@@ -117,7 +128,7 @@ impl ValidatedProxy {
             limits: limits.unwrap_or(SpoolLimits { size: 0, queue: 0, dlq: 0 }),
             shutdown_delay: reader.read("spec.workload.shutdownDelay", spec.workload.shutdown_delay.units()),
             shutdown_grace: reader.read("spec.workload.shutdownGrace", spec.workload.shutdown_grace.units()),
-            rules,
+            rules: read,
             pod_template,
             spec,
         };
@@ -211,5 +222,38 @@ fn owner(proxy: &Proxy) -> OwnerReference {
         uid: proxy.uid().unwrap_or_default(),
         controller: Some(true),
         block_owner_deletion: Some(true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(from: &str, namespace: Option<&str>) -> Result<ValidatedProxy, Invalid> {
+        let proxy = serde_json::from_value(json!({
+            "apiVersion": "bytefreezer.com/v1alpha1", "kind": "Proxy", "metadata": {"name": "edge", "namespace": "net"},
+            "spec": {
+                "receiver": {"url": "https://receiver.example"},
+                "allowedDatasets": [{"namespaces": {"from": from, "selector": {}}}],
+            },
+        }));
+        let defaults = Defaults { image: "proxy:1".to_owned(), namespace: namespace.map(str::to_owned) };
+        ValidatedProxy::read(&proxy.unwrap(), &defaults)
+    }
+
+    #[test]
+    fn an_operator_of_one_namespace_takes_no_datasets_of_others() {
+        for from in ["Same", "All", "Selector"] {
+            assert!(read(from, None).is_ok(), "{from}");
+            let found = read(from, Some("net")).err().map(|error| error.to_string());
+            assert_eq!(found.is_none(), from == "Same", "{found:?}");
+            assert!(
+                found.is_none_or(
+                    |text| text.contains("write Same, or install the operator with scope: Cluster")
+                )
+            );
+        }
     }
 }

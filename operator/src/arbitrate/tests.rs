@@ -20,7 +20,7 @@ pub(crate) fn proxy(name: &str, created: i64, spec: Json) -> Pool {
     });
     object["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
     let object: Proxy = serde_json::from_value(object).unwrap();
-    let defaults = Defaults { image: "proxy:1".to_owned() };
+    let defaults = Defaults { image: "proxy:1".to_owned(), namespace: None };
     ValidatedProxy::read(&object, &defaults).unwrap().pool(Some(created))
 }
 

@@ -24,8 +24,11 @@ pub(crate) fn proxy(spec: &Json) -> ValidatedProxy {
     });
     object["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
     let object: Proxy = serde_json::from_value(object).unwrap();
-    ValidatedProxy::read(&object, &Defaults { image: "registry.example/bytefreezer-proxy:1".to_owned() })
-        .unwrap()
+    ValidatedProxy::read(
+        &object,
+        &Defaults { image: "registry.example/bytefreezer-proxy:1".to_owned(), namespace: None },
+    )
+    .unwrap()
 }
 
 fn claimants(ports: &[(&str, u16)]) -> Vec<Claimant> {

@@ -55,7 +55,7 @@ proptest! {
             "apiVersion": "bytefreezer.com/v1alpha1", "kind": "Proxy", "metadata": {"name": "edge", "namespace": "net"},
             "spec": {"receiver": {"url": "https://receiver.example"}, "allowedDatasets": [{"namespaces": {"from": "All"}}]},
         })).unwrap();
-        let proxy = ValidatedProxy::read(&proxy, &Defaults { image: "proxy:1".to_owned() }).unwrap();
+        let proxy = ValidatedProxy::read(&proxy, &Defaults { image: "proxy:1".to_owned(), namespace: None }).unwrap();
         let objects: Vec<ProxyDataset> = specs.iter().enumerate().map(|(index, spec)| {
             let namespace = ["net", "apps"][index % 2];
             serde_json::from_value(json!({

@@ -21,7 +21,7 @@ pub(super) fn proxy_json() -> Json {
 
 fn validated(proxy: &Json) -> ValidatedProxy {
     let proxy: Proxy = serde_json::from_value(proxy.clone()).unwrap();
-    ValidatedProxy::read(&proxy, &Defaults { image: "proxy:1".to_owned() }).unwrap()
+    ValidatedProxy::read(&proxy, &Defaults { image: "proxy:1".to_owned(), namespace: None }).unwrap()
 }
 
 fn rendered(proxy: &Json, datasets: &[(&str, Json)], assets: &Assets) -> Rendered {

@@ -26,6 +26,12 @@ struct EvictionLabel {
     cause: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DatasetLabel {
+    tenant: String,
+    dataset: String,
+}
+
 /// Metrics of the spool.
 #[derive(Debug)]
 pub struct SpoolMetrics {
@@ -33,6 +39,7 @@ pub struct SpoolMetrics {
     batches: Family<StateLabel, Gauge>,
     events: Family<StateLabel, Gauge>,
     evicted: Family<EvictionLabel, Counter>,
+    delivered: Family<DatasetLabel, Counter>,
     /// Bytes of all log segments.
     pub log_bytes: Gauge,
     /// Duration of `fdatasync` on the log.
@@ -73,6 +80,7 @@ impl SpoolMetrics {
             batches: metrics.add("spool_batches", "Closed batches by state", Family::default()),
             events: metrics.add("spool_events", "Events in closed batches by state", Family::default()),
             evicted: metrics.add("spool_evicted", "Batches evicted by class and cause", Family::default()),
+            delivered: metrics.add("delivered_events", "Events that the Receiver has", Family::default()),
             log_bytes: metrics.add("spool_log_bytes", "Bytes of log segments", Gauge::default()),
             sync_seconds: metrics.add(
                 "spool_sync_seconds",
@@ -153,6 +161,12 @@ impl SpoolMetrics {
         self.bytes.get_or_create(&label).inc_by(sign * bytes as i64);
         self.batches.get_or_create(&label).inc_by(sign);
         self.events.get_or_create(&label).inc_by(sign * lines as i64);
+    }
+
+    /// The Receiver has a batch of `lines` events.
+    pub fn deliver(&self, tenant: &str, dataset: &str, lines: u64) {
+        let label = DatasetLabel { tenant: tenant.to_owned(), dataset: dataset.to_owned() };
+        self.delivered.get_or_create(&label).inc_by(lines);
     }
 
     /// A batch was pushed out.

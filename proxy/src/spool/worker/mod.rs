@@ -107,7 +107,12 @@ impl Worker {
     fn perform(&mut self, op: Op) {
         match op {
             Op::Delivered(stamp, answer) => {
-                drop(answer.send(self.finish(stamp, Place::Delivered).map(|_| None)));
+                let finished = self.finish(stamp, Place::Delivered).map(|record| {
+                    let (key, lines) = (&record.entry.key, record.entry.lines);
+                    self.shared.metrics().deliver(key.tenant.as_str(), key.dataset.as_str(), lines);
+                    None
+                });
+                drop(answer.send(finished));
             }
             Op::Delete(stamp, answer) => drop(answer.send(self.finish(stamp, Place::Deleted).map(|_| None))),
             Op::Failed(stamp, failure, answer) => {
