@@ -7,7 +7,8 @@ IMAGE ?= bytefreezer-proxy
 ARCH ?= $(shell dpkg --print-architecture 2>/dev/null || echo amd64)
 VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
-.PHONY: help demo test packages lint deny generate e2e soak bench bench-write guard fuzz-short image image-check clean
+.PHONY: help demo test packages lint lint-shell deny generate e2e cluster-up cluster-down soak bench bench-write guard \
+	fuzz-short image image-check image-docker clean
 
 help: ## This list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -27,12 +28,21 @@ lint: ## Format and clippy, warnings are errors
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
+lint-shell: packages ## shellcheck over all scripts
+	shellcheck --external-sources --check-sourced --source-path=SCRIPTDIR $$(git grep --files-with-matches -E '^#!(/usr/bin/env bash|/bin/sh)')
+
 deny: ## Licences, bans and sources of all dependencies
 	command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
 	$(CARGO) deny --locked check bans licenses sources
 
 generate: ## Generated files: compared, or rewritten with UPDATE=1
 	.ci/generate
+
+cluster-up: ## A real Kubernetes, as root (CLUSTER=name, NODES=1); the first time it is built, for 15 minutes
+	e2e/cluster/cluster up $(NODES)
+
+cluster-down: ## The end of it
+	e2e/cluster/cluster down
 
 e2e: packages ## The tests of the whole binary alone
 	$(CARGO) test --locked --package e2e
@@ -56,12 +66,18 @@ fuzz-short: ## Every fuzz target for FUZZ_SECONDS (20); needs the nightly toolch
 	for target in $$(cargo +nightly fuzz list); do \
 		cargo +nightly fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 
-image: ## Container image
+image: ## Container images without an engine, as root: target/image/*.tar for containerd, podman, kind, k3d, Docker
+	ARCH=$(ARCH) TAG=$(VERSION) packaging/image
+	@if e2e/cluster/cluster status | grep -q '^kubelet'; then e2e/cluster/cluster load target/image/bytefreezer-*.tar; fi
+	@echo "into kind: kind load image-archive FILE; into k3d: k3d image import FILE; FILE: target/image/bytefreezer-proxy.tar, -operator.tar"
+
+image-docker: ## The same with Docker
 	docker build --file packaging/Dockerfile --tag $(IMAGE):$(VERSION) .
+	docker build --file packaging/Dockerfile --target operator --tag bytefreezer-operator:$(VERSION) .
 
 image-check: packages ## The image's last stage, built with the static program and run, without a Docker engine; minutes, as root
-	packaging/build-static $(ARCH) target/image/bytefreezer-proxy
-	IMAGE_BINARY=$(CURDIR)/target/image/bytefreezer-proxy $(CARGO) test --locked --package e2e --test packaging -- image
+	packaging/build-static $(ARCH) target/image/bin
+	IMAGE_BINARY=$(CURDIR)/target/image/bin/bytefreezer-proxy $(CARGO) test --locked --package e2e --test packaging -- image
 
 clean: ## Build products
 	$(CARGO) clean

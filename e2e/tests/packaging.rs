@@ -194,6 +194,37 @@ fn the_compose_file_is_one_and_fits_the_sample() {
     assert!(compose.contains(&format!(":{SPOOL}")));
 }
 
+fn buildah(storage: &tempfile::TempDir, arguments: &[&str]) -> String {
+    let mut command = Command::new(peers::program("buildah").unwrap());
+    command.arg("--root").arg(storage.path().join("root")).arg("--runroot").arg(storage.path().join("run"));
+    command
+        .args(["--storage-driver", "vfs"])
+        .args(arguments)
+        .current_dir(shipped(".."))
+        .stderr(Stdio::piped());
+    run(&mut command).trim().to_owned()
+}
+
+/// Configuration and mounted files of an image.
+fn open(storage: &tempfile::TempDir, image: &str) -> (Value, PathBuf) {
+    let container = buildah(storage, &["from", image]);
+    let inspected: Value = serde_json::from_str(&buildah(storage, &["inspect", &container])).unwrap();
+    (inspected["OCIv1"]["config"].clone(), buildah(storage, &["mount", &container]).into())
+}
+
+/// Paths, owners, modes and sizes below a folder, and its file capabilities.
+fn listing(root: &Path) -> (String, String) {
+    let found = run(Command::new("find")
+        .args([".", "-mindepth", "1", "(", "-type", "d", "-printf", "%P %U %G %m\n", ")"])
+        .args(["-o", "-printf", "%P %U %G %m %s\n"])
+        .current_dir(root));
+    let mut lines: Vec<&str> = found.lines().collect();
+    lines.sort_unstable();
+    let capabilities =
+        run(Command::new(peers::program("getcap").unwrap()).args(["-r", "."]).current_dir(root));
+    (lines.join("\n"), capabilities)
+}
+
 /// The image's configuration and a folder with its files.
 struct Image {
     config: Value,
@@ -205,12 +236,12 @@ impl Image {
     /// Builds the Dockerfile's last stage around `program`.
     fn build() -> Self {
         let storage = tempfile::tempdir().unwrap();
-        let out = storage.path().join("context/out");
+        let out = storage.path().join("context/out/proxy");
         let program = std::env::var_os("IMAGE_BINARY").map(PathBuf::from);
         let own = program.as_deref().unwrap_or(process::binary().unwrap());
-        fs::create_dir_all(out.join("usr/bin")).unwrap();
-        fs::copy(own, out.join(&PROGRAM[1..])).unwrap();
-        run(Command::new(shipped("rootfs")).arg(&out));
+        // The stage before the last one copies this.
+        fs::create_dir_all(storage.path().join("context/out/operator")).unwrap();
+        run(Command::new(shipped("rootfs")).arg(own).arg(&out));
         if program.is_none() {
             // The program of a test needs its libraries; the one of the image (`make image-check`) has none.
             for library in
@@ -222,36 +253,32 @@ impl Image {
             }
         }
         let context = format!("build={}", storage.path().join("context").display());
-        let buildah = |arguments: &[&str]| {
-            let mut command = Command::new(peers::program("buildah").unwrap());
-            command
-                .arg("--root")
-                .arg(storage.path().join("root"))
-                .arg("--runroot")
-                .arg(storage.path().join("run"))
-                .args(["--storage-driver", "vfs"])
-                .args(arguments)
-                .current_dir(shipped(".."))
-                .stderr(Stdio::piped());
-            run(&mut command).trim().to_owned()
-        };
         let file = shipped("Dockerfile").display().to_string();
-        buildah(&[
-            "build",
-            "--isolation",
-            "chroot",
-            "--build-context",
-            &context,
-            "--file",
-            &file,
-            "--tag",
-            "check",
-            ".",
-        ]);
-        let container = buildah(&["from", "localhost/check"]);
-        let inspected: Value = serde_json::from_str(&buildah(&["inspect", &container])).unwrap();
-        let root = PathBuf::from(buildah(&["mount", &container]));
-        Self { config: inspected["OCIv1"]["config"].clone(), root, storage }
+        let context = ["--build-context", &context, "--file", &file, "--tag", "check", "."];
+        buildah(&storage, &[&["build", "--isolation", "chroot"], &context[..]].concat());
+        let (config, root) = open(&storage, "localhost/check");
+        Self { config, root, storage }
+    }
+
+    /// The archive of `make image` has the same settings and files, and the same bytes whenever it is made.
+    fn is_what_is_packed_without_an_engine(&self) {
+        let [first, second] = ["first.tar", "second.tar"].map(|name| {
+            let file = self.storage.path().join(name);
+            let mut pack = Command::new(shipped("oci-archive"));
+            pack.args(["localhost/check:1"])
+                .arg(shipped("Dockerfile"))
+                .arg("proxy")
+                .arg(&self.root)
+                .arg(&file);
+            run(&mut pack);
+            file
+        });
+        assert_eq!(fs::read(&first).unwrap(), fs::read(second).unwrap());
+        let (config, root) = open(&self.storage, &format!("oci-archive:{}", first.display()));
+        for setting in ["User", "Entrypoint", "Cmd", "Volumes", "ExposedPorts", "StopSignal"] {
+            assert_eq!(config[setting], self.config[setting], "{setting}");
+        }
+        assert_eq!(listing(&root), listing(&self.root));
     }
 
     fn words(&self, name: &str) -> Vec<String> {
@@ -292,6 +319,11 @@ fn the_image_runs_without_rights_on_a_read_only_root() {
         assert!(!image.root.join(shell).exists(), "{shell}");
     }
     assert!(fs::metadata(image.root.join("etc/ssl/certs/ca-certificates.crt")).unwrap().len() > 100_000);
+
+    // The second file is the one that binds ports below 1024 on a host's network.
+    let (_, capabilities) = listing(&image.root);
+    assert_eq!(capabilities, "./usr/bin/bytefreezer-proxy-privileged cap_net_bind_service=ep\n");
+    image.is_what_is_packed_without_an_engine();
 
     // An engine fills a new volume from the image, owner and all.
     let spool = image.storage.path().join("spool");
