@@ -26,7 +26,7 @@ test: packages ## Everything that needs no cluster
 
 lint: ## Format and clippy, warnings are errors
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets --features e2e/k8s -- -D warnings
 
 lint-shell: packages ## shellcheck over all scripts
 	shellcheck --external-sources --check-sourced --source-path=SCRIPTDIR $$(git grep --files-with-matches -E '^#!(/usr/bin/env bash|/bin/sh)')
@@ -44,8 +44,8 @@ cluster-up: ## A real Kubernetes, as root (CLUSTER=name, NODES=1); the first tim
 cluster-down: ## The end of it
 	e2e/cluster/cluster down
 
-e2e: packages ## The tests of the whole binary alone
-	$(CARGO) test --locked --package e2e
+e2e: ## The tests on a real cluster (TEST=name for one), as root; E2E_KUBECONFIG takes another cluster than ours
+	.ci/e2e $(TEST)
 
 soak: ## The long ones: 500 kills
 	SOAK=1 $(CARGO) test --locked --release --package e2e --test crash -- --nocapture

@@ -9,6 +9,7 @@
 //! | [`peers`] | other people's programs as senders: `logger`, rsyslog, syslog-ng, curl |
 //! | [`process`] | starts, watches, signals and kills the real proxy binary |
 //! | [`shim`] | disk errors and a clock that steps, in the real binary |
+//! | `k8s` | a real cluster: namespaces of tests, objects, conditions (feature `k8s`) |
 //!
 //! All of it is plain blocking code for its user, so that a test reads from top to bottom.
 
@@ -22,6 +23,8 @@ use std::{
 use anyhow::{Result, bail};
 
 pub mod http;
+#[cfg(feature = "k8s")]
+pub mod k8s;
 pub mod load;
 pub mod peers;
 pub mod process;

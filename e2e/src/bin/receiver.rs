@@ -1,6 +1,6 @@
 //! The fake Receiver alone, to point a proxy at by hand.
 
-use std::{path::PathBuf, thread, time::Duration};
+use std::{net::IpAddr, path::PathBuf, thread, time::Duration};
 
 use clap::Parser;
 use e2e::receiver::{Receiver, Settings};
@@ -8,7 +8,10 @@ use e2e::receiver::{Receiver, Settings};
 /// Stores what a proxy uploads, checks it and prints what it got.
 #[derive(Parser)]
 struct Arguments {
-    /// Port on loopback.
+    /// Address to listen on.
+    #[arg(long, default_value = "127.0.0.1")]
+    address: IpAddr,
+    /// Port.
     #[arg(long, default_value_t = 8080)]
     port: u16,
     /// Write bodies below this folder.
@@ -18,7 +21,12 @@ struct Arguments {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let settings = Settings { port: arguments.port, folder: arguments.folder, ..Settings::default() };
+    let settings = Settings {
+        address: arguments.address,
+        port: arguments.port,
+        folder: arguments.folder,
+        ..Settings::default()
+    };
     let receiver = Receiver::start(settings)?;
     println!("Receiver at {}", receiver.url());
     let (mut shown, mut complained) = (0, 0);

@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -36,13 +36,23 @@ pub struct Settings {
     pub verify: bool,
     /// Also write bodies here as `<tenant>/<dataset>/<name>`.
     pub folder: Option<PathBuf>,
+    /// Address to listen on.
+    pub address: IpAddr,
     /// Port to listen on; 0 takes a free one.
     pub port: u16,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { tenants: None, tokens: None, max_payload_size: 10 << 20, verify: true, folder: None, port: 0 }
+        Self {
+            tenants: None,
+            tokens: None,
+            max_payload_size: 10 << 20,
+            verify: true,
+            folder: None,
+            address: Ipv4Addr::LOCALHOST.into(),
+            port: 0,
+        }
     }
 }
 
@@ -90,7 +100,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Starts on loopback.
+    /// Starts.
     pub fn start(mut settings: Settings) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -102,7 +112,7 @@ impl Receiver {
         }
         let receiver = Self {
             runtime: Some(runtime),
-            address: (Ipv4Addr::LOCALHOST, settings.port).into(),
+            address: (settings.address, settings.port).into(),
             shared: Arc::new(Shared {
                 settings: Mutex::new(settings),
                 faults: faults::Faults::default(),
