@@ -1,7 +1,9 @@
 //! Any bytes as a syslog message: one line, valid JSON, no member twice.
 #![no_main]
 
-use std::{collections::HashSet, sync::LazyLock};
+mod unique;
+
+use std::sync::LazyLock;
 
 use bytefreezer_proxy::{
     config::{KeepRaw, SyslogMode, SyslogSource},
@@ -11,7 +13,7 @@ use bytefreezer_proxy::{
     },
 };
 use libfuzzer_sys::fuzz_target;
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use unique::Unique;
 
 /// Every mode with every choice of `raw`.
 static RULES: LazyLock<Vec<SyslogRules>> = LazyLock::new(|| {
@@ -35,39 +37,3 @@ fuzz_target!(|data: &[u8]| {
     assert!(out.ends_with(b",\"BfTs\":1709337600123}\n"));
     serde_json::from_slice::<Unique>(&out).unwrap();
 });
-
-/// Any value; an error when an object has a member twice.
-struct Unique;
-
-impl<'de> Deserialize<'de> for Unique {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl<'de> Visitor<'de> for Any {
-            type Value = Unique;
-            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                formatter.write_str("a value without repeated members")
-            }
-            fn visit_str<E>(self, _: &str) -> Result<Unique, E> {
-                Ok(Unique)
-            }
-            fn visit_u64<E>(self, _: u64) -> Result<Unique, E> {
-                Ok(Unique)
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Unique, A::Error> {
-                while seq.next_element::<Unique>()?.is_some() {}
-                Ok(Unique)
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Unique, A::Error> {
-                let mut names = HashSet::new();
-                while let Some(name) = map.next_key::<String>()? {
-                    map.next_value::<Unique>()?;
-                    if !names.insert(name) {
-                        return Err(serde::de::Error::custom("a member twice"));
-                    }
-                }
-                Ok(Unique)
-            }
-        }
-        deserializer.deserialize_any(Any)
-    }
-}

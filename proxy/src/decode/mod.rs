@@ -5,6 +5,7 @@
 
 #![deny(clippy::indexing_slicing)]
 
+pub mod flow;
 pub mod framing;
 pub mod json;
 mod object;

@@ -1,0 +1,47 @@
+//! Settings of an input, and what is kept at most.
+
+use super::record::MacFormat;
+
+/// Settings of an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// How MAC addresses are written.
+    pub mac: MacFormat,
+    /// Whether options records become lines too. They are read in any case.
+    pub options: bool,
+    /// What is kept at most.
+    pub limits: Limits,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { mac: MacFormat::Number, options: false, limits: Limits::default() }
+    }
+}
+
+/// What is kept at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Exporters.
+    pub exporters: usize,
+    /// Observation domains of an exporter.
+    pub domains: usize,
+    /// Fields of an exporter's templates.
+    pub fields_per_exporter: usize,
+    /// Fields of all templates.
+    pub fields: usize,
+    /// Bytes of sets that wait for their template.
+    pub waiting: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            exporters: 16_384,
+            domains: 256,
+            fields_per_exporter: 1 << 16,
+            fields: 1 << 19,
+            waiting: 64 << 20,
+        }
+    }
+}
