@@ -189,7 +189,7 @@ mod tests {
             daemon_set,
         ];
         for (group, resource) in kinds {
-            assert_eq!(verbs(&group, &resource), BTreeSet::from_iter(OWN.iter().copied()), "{resource}");
+            assert_eq!(verbs(&group, &resource), OWN.iter().copied().collect::<BTreeSet<_>>(), "{resource}");
         }
         let (group, resource) = of(&secrets[0]);
         assert_eq!(verbs(&group, &resource), BTreeSet::from(["create", "delete", "get", "patch"]));

@@ -48,7 +48,8 @@ async fn api_secret() -> (Secret, Access) {
         "spec": {"receiver": {"url": "https://receiver.example"}},
     }))
     .unwrap();
-    let proxy = ValidatedProxy::read(&proxy, &Defaults { image: "proxy:1".to_owned(), namespace: None }).unwrap();
+    let proxy =
+        ValidatedProxy::read(&proxy, &Defaults { image: "proxy:1".to_owned(), namespace: None }).unwrap();
     let client = Client::new(service, "net");
     let access = api_secret::ensure(&client, &proxy).await.unwrap();
     drop(client);
