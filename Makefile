@@ -2,13 +2,13 @@
 # UPDATE=1 rewrites generated files, ONCE=1 lets the demo end by itself.
 
 CARGO ?= cargo
-FUZZ_SECONDS ?= 20
+SOAK_MINUTES ?= 30
 IMAGE ?= bytefreezer-proxy
 ARCH ?= $(shell dpkg --print-architecture 2>/dev/null || echo amd64)
 VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
 .PHONY: help demo test packages lint lint-shell deny generate e2e cluster-up cluster-down soak bench bench-write guard \
-	fuzz-short image image-check image-docker clean
+	fuzz image image-check image-docker clean
 
 help: ## This list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -47,8 +47,9 @@ cluster-down: ## The end of it
 e2e: ## The tests on a real cluster (TEST=name for one), as root; E2E_KUBECONFIG takes another cluster than ours
 	.ci/e2e $(TEST)
 
-soak: ## The long ones: 500 kills
+soak: ## The long ones: 500 kills; SOAK_MINUTES (30) of load with outages
 	SOAK=1 $(CARGO) test --locked --release --package e2e --test crash -- --nocapture
+	SOAK_MINUTES=$(SOAK_MINUTES) $(CARGO) test --locked --release --package e2e --test soak -- --nocapture
 
 bench: packages ## Speed beside peers and a null receiver, in one run
 	$(CARGO) build --release --locked --package bytefreezer-proxy --package e2e --bins
@@ -61,10 +62,8 @@ bench-write: packages ## The same for about 20 minutes, and its tables into READ
 guard: packages ## Instructions of the hot loops against proxy/benches/limits.txt; UPDATE=1 writes that
 	$(CARGO) bench --locked --package bytefreezer-proxy --bench instructions
 
-fuzz-short: ## Every fuzz target for FUZZ_SECONDS (20); needs the nightly toolchain and builds for minutes
-	command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
-	for target in $$(cargo +nightly fuzz list); do \
-		cargo +nightly fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+fuzz: ## Every fuzz target under libFuzzer for FUZZ_SECONDS (20), or FUZZ_RUNS inputs; `make test` has a short run of each
+	.ci/fuzz
 
 image: ## Container images without an engine, as root: target/image/*.tar for containerd, podman, kind, k3d, Docker
 	ARCH=$(ARCH) TAG=$(VERSION) packaging/image

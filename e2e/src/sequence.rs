@@ -1,7 +1,7 @@
 //! Numbers in events: `seq=<5 digits stream>.<12 digits number>`, fixed in width so that every event of a stream has
 //! the same length.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use anyhow::Result;
 use memchr::memmem;
@@ -13,6 +13,9 @@ const STREAM: usize = 5;
 const NUMBER: usize = 12;
 /// Bytes of a marker.
 pub const LEN: usize = MARK.len() + STREAM + 1 + NUMBER;
+
+/// No sender gets this far; what claims to is no reason to make room for it.
+const MOST: u64 = 1 << 36;
 
 /// The marker of an event.
 pub fn mark(stream: u16, number: u64) -> String {
@@ -97,44 +100,69 @@ pub struct Account {
     pub lost: u64,
 }
 
-/// Compares what was sent with what is stored. Streams nobody claims are ignored.
-pub fn account(sent: &[Sent], batches: &[Batch]) -> Result<BTreeMap<u16, Account>> {
-    let mut accounts: BTreeMap<u16, Account> = BTreeMap::new();
-    let mut seen: HashMap<u16, Vec<u8>> = HashMap::new();
-    for s in sent {
-        seen.insert(s.stream, vec![0; usize::try_from(s.attempted)?]);
-        accounts
-            .insert(s.stream, Account { sent: s.attempted, promised: s.promised(), ..Account::default() });
-    }
-    for batch in batches {
-        let raw = batch.inflate()?;
-        for (stream, number) in find(&raw) {
-            let (Some(account), Some(seen)) = (accounts.get_mut(&stream), seen.get_mut(&stream)) else {
-                continue;
-            };
-            account.repeated += u64::from(batch.uploads - 1);
-            match seen.get_mut(number as usize) {
-                Some(times @ 0) => {
-                    *times = 1;
-                    account.delivered += 1;
+/// Which numbers arrived, a bit each: what batches held may then be forgotten.
+#[derive(Debug, Default)]
+pub struct Tally(BTreeMap<u16, Seen>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    numbers: Vec<u64>,
+    delivered: u64,
+    duplicated: u64,
+    repeated: u64,
+}
+
+impl Tally {
+    /// Takes the lines of a batch that was uploaded so often under its name.
+    pub fn add(&mut self, raw: &[u8], uploads: u32) {
+        for (stream, number) in find(raw) {
+            let seen = self.0.entry(stream).or_default();
+            seen.repeated += u64::from(uploads.saturating_sub(1));
+            let (word, bit) = (number as usize / 64, 1 << (number % 64));
+            if word >= seen.numbers.len() && number < MOST {
+                seen.numbers.resize(word + 1, 0);
+            }
+            match seen.numbers.get_mut(word) {
+                Some(word) if *word & bit == 0 => {
+                    *word |= bit;
+                    seen.delivered += 1;
                 }
-                _ => account.duplicated += 1,
+                _ => seen.duplicated += 1,
             }
         }
     }
-    for s in sent {
-        let (Some(account), Some(seen)) = (accounts.get_mut(&s.stream), seen.get(&s.stream)) else {
-            continue;
+
+    /// The account of what was sent.
+    pub fn account(&self, sent: &Sent) -> Account {
+        let none = Seen::default();
+        let seen = self.0.get(&sent.stream).unwrap_or(&none);
+        let absent = |number: &u64| {
+            seen.numbers.get(*number as usize / 64).is_none_or(|word| word >> (number % 64) & 1 == 0)
         };
-        let absent = |number: &u64| seen.get(*number as usize).is_none_or(|times| *times == 0);
-        let missing: Vec<u64> = match &s.promised {
-            Promised::All => (0..s.attempted).filter(absent).collect(),
-            Promised::These(numbers) => numbers.iter().copied().filter(absent).collect(),
+        let mut missing: Box<dyn Iterator<Item = u64>> = match &sent.promised {
+            Promised::All => Box::new((0..sent.attempted).filter(absent)),
+            Promised::These(numbers) => Box::new(numbers.iter().copied().filter(absent)),
         };
-        account.lost = missing.len() as u64;
-        account.missing = missing.into_iter().take(20).collect();
+        let first: Vec<u64> = missing.by_ref().take(20).collect();
+        Account {
+            sent: sent.attempted,
+            promised: sent.promised(),
+            delivered: seen.delivered,
+            duplicated: seen.duplicated,
+            repeated: seen.repeated,
+            lost: first.len() as u64 + missing.count() as u64,
+            missing: first,
+        }
     }
-    Ok(accounts)
+}
+
+/// Compares what was sent with what is stored. Streams nobody claims are ignored.
+pub fn account(sent: &[Sent], batches: &[Batch]) -> Result<BTreeMap<u16, Account>> {
+    let mut tally = Tally::default();
+    for batch in batches {
+        tally.add(&batch.inflate()?, batch.uploads);
+    }
+    Ok(sent.iter().map(|sent| (sent.stream, tally.account(sent))).collect())
 }
 
 #[cfg(test)]
@@ -148,5 +176,20 @@ mod tests {
         renumber(&mut event, at, 999_999_999_999);
         assert_eq!(find(&event).collect::<Vec<_>>(), [(3, 999_999_999_999)]);
         assert_eq!(find(b"seq= seq=00001.00000000000x seq=00002.000000000007").collect::<Vec<_>>(), [(2, 7)]);
+    }
+
+    #[test]
+    fn a_tally_tells_lost_doubled_and_repeated_apart() {
+        let text = |numbers: &[u64]| numbers.iter().map(|number| mark(1, *number) + "\n").collect::<String>();
+        let mut tally = Tally::default();
+        tally.add(text(&[0, 1, 64, 200]).as_bytes(), 1);
+        tally.add(text(&[1, 3]).as_bytes(), 3);
+        let all = Sent { stream: 1, attempted: 5, promised: Promised::All };
+        let account = tally.account(&all);
+        assert_eq!((account.delivered, account.duplicated, account.repeated), (5, 1, 4));
+        assert_eq!((account.lost, account.missing), (2, vec![2, 4]));
+        let some = Sent { promised: Promised::These(vec![0, 2, 3, 63]), ..all };
+        assert_eq!(tally.account(&some).missing, [2, 63]);
+        assert_eq!(tally.account(&Sent { stream: 2, attempted: 30, ..Sent::default() }).lost, 30);
     }
 }

@@ -251,9 +251,9 @@ fn store(shared: &Shared, key: Key, name: String, headers: Vec<(String, String)>
     if name.contains("..") {
         return text(400, "Malformed filename detected");
     }
-    let (verify, folder) = {
+    let (verify, keep, folder) = {
         let settings = shared.settings.lock();
-        (settings.verify, settings.folder.clone())
+        (settings.verify, settings.keep, settings.folder.clone())
     };
     if let Some(folder) = folder {
         let folder = folder.join(&key.tenant).join(&key.dataset);
@@ -269,7 +269,7 @@ fn store(shared: &Shared, key: Key, name: String, headers: Vec<(String, String)>
         "bytes_processed": body.len(), "storage_mode": "queue", "queue_file": name, "file_id": name,
         "filename_source": "proxy",
     });
-    shared.store.lock().put(Upload { key, name, body, headers, verify });
+    shared.store.lock().put(Upload { key, name, body, headers, verify, keep });
     let mut answer = text(200, &reply.to_string());
     answer.headers_mut().insert("content-type", hyper::header::HeaderValue::from_static("application/json"));
     answer

@@ -16,6 +16,8 @@ use parking_lot::Mutex;
 use tokio::{net::TcpListener, runtime::Runtime, sync::Notify};
 use tokio_util::sync::CancellationToken;
 
+use crate::sequence::{Account, Sent};
+
 mod faults;
 mod http;
 mod store;
@@ -34,6 +36,8 @@ pub struct Settings {
     pub max_payload_size: u64,
     /// Inflate and check each body when it comes. Off only while speed is measured.
     pub verify: bool,
+    /// Keep the bodies of batches. Else, with `verify`, only which numbers they held: [`Receiver::accounts`].
+    pub keep: bool,
     /// Also write bodies here as `<tenant>/<dataset>/<name>`.
     pub folder: Option<PathBuf>,
     /// Address to listen on.
@@ -51,6 +55,7 @@ impl Default for Settings {
             verify: true,
             folder: None,
             address: Ipv4Addr::LOCALHOST.into(),
+            keep: true,
             port: 0,
         }
     }
@@ -198,6 +203,12 @@ impl Receiver {
     /// Uploads that were stored, repeats included.
     pub fn uploads(&self) -> u64 {
         self.shared.store.lock().uploads()
+    }
+
+    /// The account of each stream by what was not kept.
+    pub fn accounts(&self, sent: &[Sent]) -> BTreeMap<u16, Account> {
+        let store = self.shared.store.lock();
+        sent.iter().map(|sent| (sent.stream, store.tally().account(sent))).collect()
     }
 
     /// Every breach of a promise so far: a body that is not gzip, a wrong count, a name with another content.

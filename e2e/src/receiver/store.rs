@@ -11,6 +11,8 @@ use anyhow::Result;
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 
+use crate::sequence::Tally;
+
 /// Tenant and dataset of a request.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
@@ -61,6 +63,7 @@ pub(super) struct Upload {
     pub(super) body: Bytes,
     pub(super) headers: Vec<(String, String)>,
     pub(super) verify: bool,
+    pub(super) keep: bool,
 }
 
 impl Upload {
@@ -75,6 +78,8 @@ pub struct Store {
     batches: BTreeMap<(Key, String), Batch>,
     uploads: u64,
     violations: Vec<String>,
+    /// Of batches whose bodies were not kept.
+    tally: Tally,
 }
 
 impl Store {
@@ -83,16 +88,18 @@ impl Store {
         let claimed = upload.header("x-proxy-line-count").parse().unwrap_or(1);
         let mut problems = check_head(&upload);
         let (mut lines, mut raw_len, mut digest) = (claimed, 0, 0);
+        let mut raw = Vec::new();
         if upload.verify {
             match inspect(&upload.body) {
                 Ok(content) => {
-                    (lines, raw_len, digest) = (content.lines, content.raw_len, content.digest);
+                    (lines, raw_len, digest) = (content.lines, content.raw.len(), content.digest);
                     if lines != claimed {
                         problems.push(format!("X-Proxy-Line-Count says {claimed}, the body has {lines}"));
                     }
                     if content.open_end {
                         problems.push("the last line has no newline".to_owned());
                     }
+                    raw = content.raw;
                 }
                 Err(error) => problems.push(format!("the body is no whole gzip: {error}")),
             }
@@ -118,7 +125,11 @@ impl Store {
             first: Instant::now(),
             digest,
         });
-        batch.body = upload.body;
+        if upload.keep {
+            batch.body = upload.body;
+        } else if batch.uploads == 0 {
+            self.tally.add(&raw, 1);
+        }
         batch.lines = lines;
         batch.raw_len = raw_len;
         batch.digest = digest;
@@ -137,14 +148,18 @@ impl Store {
         self.uploads
     }
 
+    pub(super) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
     pub(super) fn violations(&self) -> &[String] {
         &self.violations
     }
 }
 
 struct Content {
+    raw: Vec<u8>,
     lines: u64,
-    raw_len: usize,
     digest: u64,
     open_end: bool,
 }
@@ -155,12 +170,8 @@ fn inspect(body: &[u8]) -> Result<Content> {
     let lines = raw.split(|b| *b == b'\n').filter(|line| !line.trim_ascii().is_empty()).count() as u64;
     let mut hasher = DefaultHasher::new();
     raw.hash(&mut hasher);
-    Ok(Content {
-        lines,
-        raw_len: raw.len(),
-        digest: hasher.finish(),
-        open_end: raw.last().is_some_and(|b| *b != b'\n'),
-    })
+    let open_end = raw.last().is_some_and(|b| *b != b'\n');
+    Ok(Content { raw, lines, digest: hasher.finish(), open_end })
 }
 
 /// What the real Receiver lets pass and the proxy still promises: name and headers that agree.
