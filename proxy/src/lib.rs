@@ -33,6 +33,8 @@ pub mod cli;
 pub mod decode;
 #[cfg(feature = "runtime")]
 pub mod deliver;
+#[cfg(all(feature = "runtime", any(test, feature = "fuzzing")))]
+pub mod fuzzing;
 #[cfg(feature = "runtime")]
 pub mod inputs;
 #[cfg(feature = "runtime")]

@@ -68,7 +68,8 @@ fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 
-fn admit(server: &Server, request: &Request) -> Result<(), ApiError> {
+/// Whether a request may do what it asks for.
+pub(super) fn admit(server: &Server, request: &Request) -> Result<(), ApiError> {
     let (method, headers) = (request.method(), request.headers());
     let shown = bearer(headers);
     if matches(server.admin_token.as_ref(), shown) {

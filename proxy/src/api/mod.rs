@@ -17,6 +17,8 @@ mod dlq;
 mod docs;
 mod entry;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod guard;
 mod health;
 mod openapi;

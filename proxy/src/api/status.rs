@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Longest wait.
-const MAX_WAIT: Duration = Duration::from_mins(1);
+pub(super) const MAX_WAIT: Duration = Duration::from_mins(1);
 /// How soon a change is seen.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -91,7 +91,7 @@ pub async fn status(
     query: Result<Query<Wait>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(query) = query?;
-    let wait = query.wait.as_deref().map(parse_wait).transpose()?.unwrap_or_default();
+    let wait = query.read()?;
     let mut now = look(&state);
     if let Some(after) = query.after.filter(|after| !wait.is_zero() && *after == now.etag) {
         let _place = state
@@ -108,13 +108,17 @@ pub async fn status(
     Ok(([(header::ETAG, etag), (header::CACHE_CONTROL, "no-store".to_owned())], Json(now)).into_response())
 }
 
-fn parse_wait(text: &str) -> Result<Duration, ApiError> {
-    let seconds = text
-        .strip_suffix('s')
-        .unwrap_or(text)
-        .parse()
-        .map_err(|_| ApiError::invalid(format!("wait is {text:?}; give seconds as `30s` or `30`")))?;
-    Ok(Duration::from_secs(seconds).min(MAX_WAIT))
+impl Wait {
+    /// For how long.
+    pub(super) fn read(&self) -> Result<Duration, ApiError> {
+        let Some(text) = &self.wait else { return Ok(Duration::ZERO) };
+        let seconds = text
+            .strip_suffix('s')
+            .unwrap_or(text)
+            .parse()
+            .map_err(|_| ApiError::invalid(format!("wait is {text:?}; give seconds as `30s` or `30`")))?;
+        Ok(Duration::from_secs(seconds).min(MAX_WAIT))
+    }
 }
 
 fn look(state: &ApiState) -> Status {

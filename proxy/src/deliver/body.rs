@@ -93,7 +93,7 @@ impl Source {
 
 /// Walks members and compares their CRC32C.
 #[derive(Debug, Default)]
-struct Check {
+pub struct Check {
     header: Vec<u8>,
     /// Bytes of the present member still to come, with its checksum so far and as it should be.
     member: Option<(usize, u32, u32)>,
@@ -101,7 +101,8 @@ struct Check {
 }
 
 impl Check {
-    fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Trouble> {
+    /// The next bytes of the file.
+    pub fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Trouble> {
         while !bytes.is_empty() {
             if let Some((left, crc, expected)) = &mut self.member {
                 let (now, rest) = bytes.split_at(bytes.len().min(*left));
@@ -134,7 +135,8 @@ impl Check {
         Ok(())
     }
 
-    fn end(&self) -> Result<(), Trouble> {
+    /// The file ends here.
+    pub fn end(&self) -> Result<(), Trouble> {
         if self.member.is_none() && self.header.is_empty() { Ok(()) } else { Err(self.corrupt("is cut off")) }
     }
 

@@ -29,6 +29,8 @@ mod body;
 mod circuit;
 mod client;
 mod dataset;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod metrics;
 mod outcome;
 mod schedule;

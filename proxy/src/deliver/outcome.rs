@@ -11,9 +11,9 @@ const UNKNOWN_DATASET: &str = "Unknown dataset for tenant";
 /// The Receiver's text when the body broke off on its way: the transport's fault, not the batch's.
 const BODY_BROKE: &str = "Failed to read request body";
 /// A longer `Retry-After` is cut to this.
-const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
+pub const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 /// Longest text kept of an answer.
-const MESSAGE_MAX: usize = 1024;
+pub const MESSAGE_MAX: usize = 1024;
 
 /// What an upload came to.
 #[derive(Debug, Clone)]

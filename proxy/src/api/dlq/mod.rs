@@ -95,7 +95,7 @@ impl From<Entry> for DlqFile {
 
 /// Which entries. Everything that is given must hold.
 #[derive(Debug)]
-struct Wanted {
+pub(in crate::api) struct Wanted {
     tenant: Option<TenantId>,
     dataset: Option<DatasetId>,
     reason: Option<String>,
@@ -124,7 +124,7 @@ impl Wanted {
     }
 
     /// ` for tenant=T dataset=D`, as messages end.
-    fn suffix(&self) -> String {
+    pub(in crate::api) fn suffix(&self) -> String {
         let part = |name, id: Option<String>| id.map_or(String::new(), |id| format!(" {name}={id}"));
         let parts = part("tenant", self.tenant.as_ref().map(ToString::to_string))
             + &part("dataset", self.dataset.as_ref().map(ToString::to_string));
@@ -190,6 +190,17 @@ pub struct ListQuery {
     limit: Option<usize>,
 }
 
+impl ListQuery {
+    /// Which entries, behind which one, and how many.
+    pub(in crate::api) fn read(self) -> Result<(Wanted, Option<(DatasetKey, Stamp)>, usize), ApiError> {
+        let Self { tenant_id, dataset_id, reason, created_after, created_before, after, limit } = self;
+        let (tenant, dataset) = (given(tenant_id)?, given(dataset_id)?);
+        let wanted = Wanted { tenant, dataset, reason, created_after, created_before };
+        let after = after.as_deref().map(parse_id).transpose()?;
+        Ok((wanted, after, limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE)))
+    }
+}
+
 /// Entries of the dead-letter queue, by tenant, dataset and age.
 #[utoipa::path(get, path = "/api/v1/dlq/files", tag = "dlq", params(ListQuery),
     responses((status = 200, body = DlqFiles), (status = 400, body = super::error::ErrorBody)))]
@@ -198,11 +209,7 @@ pub async fn files(
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<DlqFiles>, ApiError> {
     let Query(query) = query?;
-    let ListQuery { tenant_id, dataset_id, reason, created_after, created_before, after, limit } = query;
-    let (tenant, dataset) = (given(tenant_id)?, given(dataset_id)?);
-    let wanted = Wanted { tenant, dataset, reason, created_after, created_before };
-    let after = after.as_deref().map(parse_id).transpose()?;
-    let limit = limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
+    let (wanted, after, limit) = query.read()?;
     let mut entries = wanted.page(&state.spool, after.as_ref(), limit + 1);
     let more = entries.len() > limit;
     entries.truncate(limit);

@@ -72,25 +72,29 @@ pub async fn retry(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<RetryOutcome>, ApiError> {
     let body = body.map_err(|_| ApiError::too_large("a body of more than 1 MiB"))?;
-    let request: RetryRequest = if body.trim_ascii().is_empty() {
-        RetryRequest::default()
-    } else {
-        serde_json::from_slice(&body).map_err(ApiError::invalid)?
-    };
-    let RetryRequest { tenant_id, dataset_id, reason, created_after, created_before, ids } = request;
-    let (tenant, dataset) = (given(tenant_id)?, given(dataset_id)?);
-    let wanted = Wanted { tenant, dataset, reason, created_after, created_before };
-    let only = ids.map(|ids| ids.iter().map(|id| parse_id(id)).collect::<Result<Vec<_>, _>>()).transpose()?;
+    let (wanted, only) = read(&body)?;
     // A client that goes away does not stop what was begun.
     let retried = tokio::spawn(async move { revive(&state.spool, &wanted, only).await });
     retried.await.map(Json).map_err(ApiError::internal)
 }
 
-async fn revive(
-    spool: &SpoolHandle,
-    wanted: &Wanted,
-    only: Option<Vec<(DatasetKey, Stamp)>>,
-) -> RetryOutcome {
+type Only = Option<Vec<(DatasetKey, Stamp)>>;
+
+/// Which entries a body asks for.
+pub(in crate::api) fn read(body: &[u8]) -> Result<(Wanted, Only), ApiError> {
+    let request: RetryRequest = if body.trim_ascii().is_empty() {
+        RetryRequest::default()
+    } else {
+        serde_json::from_slice(body).map_err(ApiError::invalid)?
+    };
+    let RetryRequest { tenant_id, dataset_id, reason, created_after, created_before, ids } = request;
+    let (tenant, dataset) = (given(tenant_id)?, given(dataset_id)?);
+    let wanted = Wanted { tenant, dataset, reason, created_after, created_before };
+    let only = ids.map(|ids| ids.iter().map(|id| parse_id(id)).collect::<Result<Vec<_>, _>>()).transpose()?;
+    Ok((wanted, only))
+}
+
+async fn revive(spool: &SpoolHandle, wanted: &Wanted, only: Only) -> RetryOutcome {
     let mut retried =
         RetryOutcome { success: true, message: String::new(), files_retried: 0, details: Vec::new() };
     if let Some(only) = only {

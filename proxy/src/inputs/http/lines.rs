@@ -45,13 +45,13 @@ pub struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    /// For one request that arrived now.
-    pub fn new(route: &'a HttpRoute, shared: &'a Shared, source: IpAddr) -> Self {
+    /// For one request that arrived `now`.
+    pub fn new(route: &'a HttpRoute, shared: &'a Shared, source: IpAddr, now: ReceiveTime) -> Self {
         Self {
             route,
             shared,
             source,
-            now: ReceiveTime::now(),
+            now,
             buffer: LineBuffer::new(route.route.stream.clone()),
             carry: Vec::new(),
             chunks: Vec::new(),

@@ -27,6 +27,8 @@ mod answer;
 mod auth;
 mod connection;
 mod encoding;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod health;
 mod lines;
 mod pace;

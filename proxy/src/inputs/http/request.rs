@@ -28,7 +28,7 @@ use super::{
     pace::Pace,
     table::{Found, HEALTH, HttpRoute},
 };
-use crate::inputs::Refusal;
+use crate::{decode::ReceiveTime, inputs::Refusal};
 
 /// Answers a request. Whatever the answer is, it is counted.
 pub async fn handle<S: Store>(
@@ -111,7 +111,7 @@ impl<S: Store> Exchange<'_, S> {
         let (shared, stats) = (&self.http.shared, &self.route.route.stats);
         stats.messages.fetch_add(1, Relaxed);
         let mut received = 0;
-        let mut lines = Lines::new(self.route, shared, self.peer);
+        let mut lines = Lines::new(self.route, shared, self.peer, ReceiveTime::now());
         let now_ns = lines.now().unix_ns();
         let read = match self.admit(stop, method, headers, body) {
             Ok(encoding) => self.read(encoding, body, &mut lines, &mut received).await,

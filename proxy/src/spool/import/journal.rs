@@ -55,6 +55,11 @@ impl Journal {
         Self { batch: stem(name), dlq, lines: 0, raw_bytes: 0, file_bytes: 0, meta, sources }
     }
 
+    /// From bytes; `None` when torn, or of no batch.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice::<Self>(bytes).ok().filter(|journal| journal.name().is_some())
+    }
+
     /// The batch's name.
     pub fn name(&self) -> Option<Name> {
         Name::parse(&self.batch)
@@ -129,8 +134,7 @@ impl Folder {
             if matches!(ending, Some("gz" | "tmp")) {
                 staged.push(path);
             } else if ending == Some("json") {
-                let journal = serde_json::from_slice::<Journal>(&fs::read(&path)?);
-                match journal.ok().filter(|journal| journal.name().is_some() && self.path(journal) == path) {
+                match Journal::decode(&fs::read(&path)?).filter(|journal| self.path(journal) == path) {
                     Some(journal) => journals.push(journal),
                     None => set_apart(&path)?,
                 }

@@ -6,6 +6,8 @@
 
 mod adopter;
 pub(super) mod batch_file;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod journal;
 mod metrics;
 pub(super) mod old_files;

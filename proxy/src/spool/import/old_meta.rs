@@ -22,8 +22,12 @@ struct OldMeta {
 
 /// What is known of the attempts with a batch. Missing or torn: none, for an unknown reason.
 pub fn read(path: &Path) -> Meta {
-    let old: OldMeta =
-        fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    parse(&fs::read(path).unwrap_or_default())
+}
+
+/// The same from the file's bytes.
+pub fn parse(bytes: &[u8]) -> Meta {
+    let old: OldMeta = serde_json::from_slice(bytes).unwrap_or_default();
     let mut message = if old.failure_reason.is_empty() {
         "adopted from an old spool; why it failed there is not known".to_owned()
     } else {
@@ -73,10 +77,7 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> Meta {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.meta");
-        fs::write(&path, text).unwrap();
-        read(&path)
+        parse(text.as_bytes())
     }
 
     #[test]
