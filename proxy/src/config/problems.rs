@@ -178,7 +178,7 @@ impl Problems {
     pub fn goes_on(&mut self, index: usize) {
         let errors = |p: &&mut Problem| p.severity == Severity::Error && p.input() == Some(index);
         for problem in self.found.iter_mut().filter(errors) {
-            problem.remedy.push_str(". Until then the input goes on as it was");
+            problem.remedy.push_str(". Until then the input goes on as it was; a restart would leave it out");
         }
     }
 

@@ -27,7 +27,8 @@ One YAML file, named by `--config` or the variable `CONFIG_FILE` (default: `conf
 - Every secret has a twin `..._file` that names a file, read at each use.
 - What is wrong with one input keeps that input from starting, and no other.
 - A change of the file, or SIGHUP, applies the difference: what did not change keeps running, and what is not in the file
-  any more ends. An input that has become wrong, or that would take what another one holds, goes on as it was; the status
+  any more ends. An input that has become wrong, or that would take what another one holds, goes on as it was until the
+  process ends (a start with that file leaves it out: nothing is kept beside the file that would say how it was); the status
   says so and `config_failing` is 1. A file with an error outside single inputs changes nothing.
 - The API moves to another address once that is bound, and until then stays where it is; where the old address is in the
   way it closes for the attempt, three seconds at most. `app.name`,

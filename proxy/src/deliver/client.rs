@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     config::Receiver,
-    spool::{Entry, Stamp},
+    spool::{Entry, Failure, Reason, Stamp},
     throttle::Throttle,
 };
 
@@ -201,7 +201,8 @@ impl Client {
                 classify(status, retry_after, &text, SystemTime::now())
             }
         };
-        Upload::Done { outcome, whole: word.whole.load(Relaxed) }
+        let whole = word.whole.load(Relaxed);
+        Upload::Done { outcome: if whole { outcome } else { incomplete(outcome) }, whole }
     }
 
     fn request(&self, entry: &Entry, authorization: Option<HeaderValue>) -> reqwest::RequestBuilder {
@@ -233,6 +234,19 @@ fn authorities(receiver: &Receiver) -> Result<Vec<Certificate>, ClientError> {
     let pem = std::fs::read(path).map_err(|error| bad(error.to_string()))?;
     let found = Certificate::from_pem_bundle(&pem).map_err(|error| bad(causes(&error)))?;
     if found.is_empty() { Err(bad("no certificate in it".to_owned())) } else { Ok(found) }
+}
+
+/// Who says 2xx before the last bytes were sent cannot have them.
+fn incomplete(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Delivered => Outcome::Failed(Failure {
+            reason: Reason::Network,
+            status: None,
+            message: "2xx before the batch was sent; something between here and the Receiver answers for it"
+                .to_owned(),
+        }),
+        other => other,
+    }
 }
 
 /// The time in a batch's name, RFC 3339 with seconds.

@@ -95,10 +95,14 @@ pub(super) fn adopt(shared: &Shared, folder: &Path) -> io::Result<usize> {
     synced.and(failed.map_or(Ok(unreadable), Err))
 }
 
-/// Metadata first: data without it would be taken for new. False when we have it already.
+/// Metadata first: data without it would be taken for new. False when we have it already. Another batch of ours with
+/// the same stamp goes first; theirs waits where it is.
 fn take_over(shared: &Shared, theirs: &Store, record: &Record) -> io::Result<bool> {
     let (ours, name) = (&shared.store, record.name());
-    if shared.backlog.get(record.entry.stamp).is_some() {
+    if let Some(here) = shared.backlog.get(record.entry.stamp) {
+        if here.name() != name {
+            return Ok(false);
+        }
         theirs.remove(record.tree, &name, record.has_meta)?;
         return Ok(false);
     }

@@ -1,6 +1,12 @@
 //! Shortens the log in the background: syncs batch files so that segments are not needed, and removes segments.
 
-use std::{collections::HashSet, io, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{
+    collections::HashSet,
+    io,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
@@ -157,7 +163,8 @@ fn make_durable(shared: &Shared, batches: &[Wanted]) -> io::Result<()> {
     // A file may move to the other tree meanwhile; one that is in neither was delivered.
     for (file, _) in batches {
         for tree in [Tree::Batches, Tree::Dlq, Tree::Batches] {
-            missing_is_fine(store.disk.sync(&store.layout.data(tree, &file.name)))?;
+            let len = file.len.load(Relaxed);
+            missing_is_fine(store.sync_data(&store.layout.data(tree, &file.name), len))?;
         }
     }
     failpoint!("checkpoint.files");

@@ -56,6 +56,8 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn open(&self, path: &Path) -> io::Result<Box<dyn Source>>;
     /// Makes a file's data and length durable.
     fn sync(&self, path: &Path) -> io::Result<()>;
+    /// Writes the beginning of a file once more, which must be there, and makes it durable.
+    fn write_again(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
     /// Makes a folder's names durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Gives a file another name, replacing what has it.
@@ -140,6 +142,12 @@ impl Disk for RealDisk {
 
     fn sync(&self, path: &Path) -> io::Result<()> {
         fs::File::open(path)?.sync_data()
+    }
+
+    fn write_again(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let file = fs::OpenOptions::new().write(true).open(path)?;
+        file.write_all_at(bytes, 0)?;
+        file.sync_data()
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Entry, Stamp};
+use super::{Entry, Stamp, State};
 use crate::ids::{DatasetKey, Hint};
 
 /// Which of the two trees a batch's data file is in.
@@ -12,6 +12,17 @@ pub enum Tree {
     Batches,
     /// `dlq/`.
     Dlq,
+}
+
+impl State {
+    /// Where a batch's data is tells its state.
+    pub(super) fn of(tree: Tree, has_meta: bool) -> Self {
+        match (tree, has_meta) {
+            (Tree::Dlq, _) => Self::Dlq,
+            (Tree::Batches, true) => Self::Retry,
+            (Tree::Batches, false) => Self::Queue,
+        }
+    }
 }
 
 /// What a batch file's name says.
@@ -86,7 +97,8 @@ impl Layout {
     /// The number in a segment's name.
     pub fn segment_number(name: &str) -> Option<u32> {
         let digits = name.strip_suffix(".seg")?;
-        (digits.len() == 10).then(|| digits.parse().ok())?
+        let plain = digits.len() == 10 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        plain.then(|| digits.parse().ok())?
     }
 
     /// Root of a tree.
@@ -138,5 +150,6 @@ mod tests {
         }
         assert_eq!(Layout::segment_number("0000000007.seg"), Some(7));
         assert_eq!(Layout::segment_number("7.seg"), None);
+        assert_eq!(Layout::segment_number("+000000007.seg"), None);
     }
 }

@@ -1,9 +1,11 @@
 //! Which `.instance-N` folder a process works in.
 
 use std::{
+    collections::HashSet,
     fs::{self, File, TryLockError},
     hash::{BuildHasher, RandomState},
     io::{self, ErrorKind},
+    iter,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -114,10 +116,24 @@ fn read_format(folder: &Path) -> io::Result<Option<Format>> {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let format = Format { format: FORMAT, spool_id: random_id() };
+    let format = Format { format: FORMAT, spool_id: unused_id(folder) };
     RealDisk.replace(&path, &serde_json::to_vec(&format)?)?;
     RealDisk.sync_dir(folder)?;
     Ok(Some(format))
+}
+
+/// An id that no folder beside this one has: with the same one, two processes could give two batches one name.
+fn unused_id(folder: &Path) -> u16 {
+    let used = folder.parent().map(ids).unwrap_or_default();
+    iter::repeat_with(random_id).find(|id| !used.contains(id)).unwrap_or_default()
+}
+
+fn ids(directory: &Path) -> HashSet<u16> {
+    let id_of = |folder: PathBuf| {
+        let text = fs::read(folder.join("FORMAT")).ok()?;
+        Some(serde_json::from_slice::<Format>(&text).ok()?.spool_id)
+    };
+    existing(directory).unwrap_or_default().into_iter().filter_map(id_of).collect()
 }
 
 /// A random number: the standard library's hash maps are seeded with one.
@@ -146,6 +162,15 @@ mod tests {
         drop(second);
         let again = claim(dir.path()).unwrap();
         assert_eq!((again.folder, again.spool_id), (folder, id));
+    }
+
+    #[test]
+    fn the_ids_of_folders_beside_it_are_known_and_not_drawn() {
+        let dir = tempfile::tempdir().unwrap();
+        let claims = [(); 3].map(|()| claim(dir.path()).unwrap());
+        let drawn: HashSet<u16> = claims.iter().map(|claim| claim.spool_id).collect();
+        assert_eq!(ids(dir.path()), drawn);
+        assert_eq!(drawn.len(), 3);
     }
 
     #[test]

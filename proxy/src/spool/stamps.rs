@@ -3,6 +3,8 @@
 use super::Stamp;
 
 const ID: u64 = 0xffff;
+/// A clock beyond this (the year 2262) is not followed: names have 19 digits.
+pub const LATEST_NS: u64 = i64::MAX as u64;
 /// How far ahead of the newest stamp the reserved one is set: more than what can wait for a sync, and little, since every
 /// start begins above what the one before reserved.
 const AHEAD_NS: u64 = 2_000_000_000;
@@ -18,7 +20,7 @@ pub struct Stamps {
 impl Stamps {
     /// Stamps above `newest` (every one handed out before) and not before `now_ns`.
     pub fn new(id: u16, newest: u64, now_ns: u64) -> Self {
-        let last = newest.max(now_ns) & !ID;
+        let last = newest.max(now_ns.min(LATEST_NS)) & !ID;
         Self { last, reserved: last + AHEAD_NS, id }
     }
 
@@ -29,7 +31,7 @@ impl Stamps {
 
     /// The next one.
     pub fn next(&mut self, now_ns: u64) -> Stamp {
-        self.last = (now_ns & !ID).max(self.last + ID + 1);
+        self.last = (now_ns.min(LATEST_NS) & !ID).max(self.last + ID + 1);
         Stamp(self.last | u64::from(self.id))
     }
 
@@ -69,6 +71,14 @@ mod tests {
         assert!(before.0 < stamps.reserved());
         let mut again = Stamps::new(7, stamps.reserved(), 1_500_000_000_000_000_000);
         assert!(again.next(1_500_000_000_000_000_000) > before);
+    }
+
+    #[test]
+    fn a_clock_that_is_centuries_ahead_gives_names_that_are_read_back() {
+        let mut stamps = Stamps::new(7, 0, u64::MAX);
+        let first = stamps.next(u64::MAX);
+        let second = stamps.next(u64::MAX);
+        assert!(second > first && format!("{:019}", second.0).len() == 19, "{second:?}");
     }
 
     #[test]

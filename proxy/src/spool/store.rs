@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
+    ffi::OsString,
     io::{self, ErrorKind},
     path::{Path, PathBuf},
     sync::Arc,
@@ -14,6 +15,7 @@ use super::{
     files::{Layout, Name, Tree},
     meta::Meta,
     metrics::{SpoolMetrics, Usage},
+    walk::{Piece, pieces},
 };
 use crate::ids::DatasetKey;
 
@@ -30,12 +32,14 @@ pub struct Store {
     pub usage: Arc<Usage>,
     /// Folders whose own names are known to be durable.
     durable: Arc<Mutex<HashSet<PathBuf>>>,
+    /// Names of files whose last sync failed.
+    doubtful: Arc<Mutex<HashSet<OsString>>>,
 }
 
 impl Store {
     /// Of a folder on a disk.
     pub fn new(disk: Arc<dyn Disk>, layout: Layout, metrics: Arc<SpoolMetrics>, usage: Arc<Usage>) -> Self {
-        Self { disk, layout, metrics, usage, durable: Arc::default() }
+        Self { disk, layout, metrics, usage, durable: Arc::default(), doubtful: Arc::default() }
     }
 
     /// Writes `bytes` at `at` of a batch's data file; makes the folders when they are missing.
@@ -45,6 +49,33 @@ impl Store {
         self.with_folder(&path, || self.disk.write_at(&path, at, bytes))?;
         failpoint!("file.written");
         Ok(())
+    }
+
+    /// Makes the first `len` bytes of a batch's file durable. A system that could not write them says so once and takes them
+    /// for written then: after a failure they are written again from memory, as long as that still has what was meant.
+    pub fn sync_data(&self, path: &Path, len: u64) -> io::Result<()> {
+        let name = path.file_name().unwrap_or_default().to_owned();
+        let synced = if self.doubtful.lock().contains(&name) {
+            self.write_again(path, len)
+        } else {
+            self.disk.sync(path)
+        };
+        match &synced {
+            Ok(()) => _ = self.doubtful.lock().remove(&name),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(_) => _ = self.doubtful.lock().insert(name),
+        }
+        synced
+    }
+
+    fn write_again(&self, path: &Path, len: u64) -> io::Result<()> {
+        let mut bytes = self.disk.read(path)?;
+        bytes.truncate(usize::try_from(len).unwrap_or(usize::MAX));
+        if bytes.len() as u64 != len || pieces(&bytes).iter().any(|piece| matches!(piece, Piece::Bad { .. }))
+        {
+            return Err(io::Error::other("a batch file is not as it was written; the log is kept for it"));
+        }
+        self.disk.write_again(path, &bytes)
     }
 
     /// Opens a batch's data.

@@ -154,6 +154,14 @@ async fn an_answer_before_the_body_was_read_counts() {
 }
 
 #[tokio::test]
+async fn a_2xx_before_the_last_bytes_were_sent_is_no_delivery() {
+    let fake = FakeReceiver::new(|_| Act::Early("200 OK")).await;
+    let outcome = send(&settings(&fake.url), 400_000).await;
+    let Outcome::Failed(failure) = outcome else { panic!("{outcome:?}") };
+    assert_eq!((failure.reason, failure.status), (Reason::Network, None));
+}
+
+#[tokio::test]
 async fn a_damaged_file_is_never_stored_by_the_receiver() {
     let fake = FakeReceiver::new(|_| Act::ok()).await;
     let client = Client::new(&settings(&fake.url), "x/1").unwrap();

@@ -8,7 +8,7 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use super::super::{Stamp, State, files::Name};
+use super::super::{Stamp, State, files::Name, stamps::LATEST_NS};
 use super::journal::Source;
 use crate::ids::{DatasetKey, Hint, TenantId};
 
@@ -168,7 +168,7 @@ fn raw(
 }
 
 /// `<ns>_<bytes>_<lines>.<ext>`: time and what the message is.
-fn message_name(name: &str) -> Option<(u64, Hint)> {
+pub fn message_name(name: &str) -> Option<(u64, Hint)> {
     let (stem, extension) = name.split_once('.')?;
     let mut numbers = stem.split('_').map(|part| part.parse::<u64>().ok());
     let (ns, _, _) = (numbers.next()??, numbers.next()??, numbers.next()??);
@@ -180,7 +180,7 @@ fn message_name(name: &str) -> Option<(u64, Hint)> {
         "txt" => "raw",
         other => other,
     };
-    Some((ns, hint.parse().unwrap_or_else(|_| Hint::raw())))
+    Some((ns.min(LATEST_NS), hint.parse().unwrap_or_else(|_| Hint::raw())))
 }
 
 /// A legal name for a batch of the old program: its own when it has one, so that sending it again replaces what
@@ -194,7 +194,7 @@ pub fn name_of(key: &DatasetKey, stem: &str, modified_ns: u64) -> Name {
     let hint = hint.or_else(|| last(".").filter(|_| stem.contains('.'))).unwrap_or_else(Hint::raw);
     let is_time = |run: &&str| run.len() == 19;
     let time = stem.split(|c: char| !c.is_ascii_digit()).find(is_time).and_then(|run| run.parse().ok());
-    Name { key: key.clone(), stamp: Stamp(time.unwrap_or(modified_ns)), hint }
+    Name { key: key.clone(), stamp: Stamp(time.unwrap_or(modified_ns).min(LATEST_NS)), hint }
 }
 
 #[derive(Debug)]
@@ -267,6 +267,8 @@ mod tests {
             ("1767225600000000001_99_3.syslog", 1_767_225_600_000_000_001, "syslog"),
             ("acme--web--1767225600000000001--Bad-Hint", 1_767_225_600_000_000_001, "raw"),
             ("something", 7, "raw"),
+            // A time that no name can hold.
+            ("9999999999999999999_1_1.csv", LATEST_NS, "csv"),
         ] {
             let name = name_of(&key(), stem, 7);
             assert_eq!((name.key, name.stamp.0, name.hint.as_str()), (key(), stamp, hint), "{stem}");

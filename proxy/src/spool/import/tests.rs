@@ -11,7 +11,7 @@ use crate::{
     ids::DatasetKey,
     spool::{
         Reason, State,
-        tests::rig::{Rig, files, settings},
+        tests::rig::{Rig, files, folder, settings},
     },
 };
 
@@ -267,6 +267,10 @@ async fn a_damaged_adopted_batch_is_made_again_from_the_old_file() {
     batch(dir.path(), "queue", 1, "line\n");
     let rig = Rig::open(settings(dir.path())).await;
     rig.until("it is adopted", |rig| rig.all().len() == 1).await;
+    let file = files(&folder(dir.path()).join("batches")).remove(0);
+    let mut bytes = fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&file, bytes).unwrap();
     rig.handle.quarantine(rig.all()[0].stamp, "test".to_owned()).await.unwrap();
     rig.until("it is adopted again", |rig| rig.all().len() == 1).await;
     assert_eq!(rig.all()[0].stamp.0, NS + 2, "a name never gets another content");

@@ -13,6 +13,7 @@ use crate::{
         Entry, Stamp, State,
         backlog::Record,
         files::{Name, Tree},
+        stamps::LATEST_NS,
         store::{Store, missing_is_fine},
         walk::{Piece, pieces, summary},
     },
@@ -27,7 +28,9 @@ pub fn newest_file(store: &Store) -> Option<u64> {
     let trees = [Tree::Batches, Tree::Dlq].map(|tree| store.layout.tree(tree));
     let datasets = trees.into_iter().flat_map(folders).flat_map(folders);
     let files = datasets.flat_map(|folder| store.disk.list(&folder).unwrap_or_default());
-    files.filter_map(|file| Some(Name::parse(file.name.split('.').next()?)?.stamp.0)).max()
+    let stamps = files.filter_map(|file| Some(Name::parse(file.name.split('.').next()?)?.stamp.0));
+    // Later ones are none of ours.
+    stamps.filter(|stamp| *stamp <= LATEST_NS).max()
 }
 
 impl Recovery<'_> {
@@ -196,9 +199,6 @@ impl Recovery<'_> {
 
     /// A batch of which the log says nothing: it was synced as a whole.
     fn whole(&mut self, file: &Found) -> io::Result<()> {
-        if file.len == 0 {
-            return self.store.remove(file.tree, &file.name, file.has_meta);
-        }
         let found = summary(&mut *self.store.open(file.tree, &file.name)?)?;
         if let Some(sum) = found {
             self.push(file, sum.first.class, sum.lines, sum.raw, sum.bytes);
@@ -235,11 +235,7 @@ impl Recovery<'_> {
             lines,
             raw_bytes: raw,
             file_bytes: bytes,
-            state: match (file.tree, file.has_meta) {
-                (Tree::Dlq, _) => State::Dlq,
-                (Tree::Batches, true) => State::Retry,
-                (Tree::Batches, false) => State::Queue,
-            },
+            state: State::of(file.tree, file.has_meta),
             attempts: 0,
             last_attempt: None,
             failure: None,

@@ -236,7 +236,13 @@ impl<'a> Recovery<'a> {
                 let new = || Logged { segment: number, ..Logged::default() };
                 let batch = logged.entry(frame.header.stamp).or_insert_with(new);
                 match frame.header.kind {
-                    Kind::Open => batch.opening = Opening::decode(frame.payload),
+                    Kind::Open => {
+                        batch.opening = Opening::decode(frame.payload);
+                        if batch.opening.is_none() {
+                            // Written by a version with other rules for names: lost its name, and not delivered.
+                            damaged.get_or_insert(number);
+                        }
+                    }
                     Kind::Raw | Kind::Member => {
                         batch.first_offset.get_or_insert(frame.header.offset);
                     }

@@ -253,7 +253,7 @@ impl Recovery<'_> {
             tracing::error!(batch = %batch.name.data(), "lines are missing in the middle of a batch: the log was damaged there; the others are sent");
         }
         let path = self.store.layout.data(batch.tree, &batch.name);
-        self.with_room(&batch.name, || self.store.disk.sync(&path))?;
+        self.with_room(&batch.name, || self.store.sync_data(&path, batch.len))?;
         self.push(&file, batch.key.class, batch.lines, batch.raw, batch.len);
         if batch.damaged {
             self.out.damaged.push(batch.name.stamp);

@@ -54,12 +54,12 @@ fn the_segment(root: &Path) -> PathBuf {
     found[0].clone()
 }
 
-fn number_of(path: &Path) -> u32 {
+pub fn number_of(path: &Path) -> u32 {
     Layout::segment_number(path.file_name().unwrap().to_str().unwrap()).unwrap()
 }
 
 /// A folder as a kill leaves it, with one open batch of three commits.
-async fn killed() -> (tempfile::TempDir, PathBuf) {
+pub async fn killed() -> (tempfile::TempDir, PathBuf) {
     let live = tempfile::tempdir().unwrap();
     let rig = Rig::open(settings(live.path())).await;
     let web = stream("web", ACK, batching());
@@ -74,7 +74,7 @@ async fn killed() -> (tempfile::TempDir, PathBuf) {
 }
 
 /// Places of frames of a kind in a segment.
-fn places(bytes: &[u8], number: u32, kind: frame::Kind) -> Vec<usize> {
+pub fn places(bytes: &[u8], number: u32, kind: frame::Kind) -> Vec<usize> {
     let mut at = segment::PAGE;
     let mut found = Vec::new();
     while let Some(next) = bytes.get(at..).and_then(|rest| frame::decode(rest, number)) {

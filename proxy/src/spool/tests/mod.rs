@@ -1,6 +1,7 @@
 //! Tests of the spool as a whole.
 
 mod crash;
+mod doubt;
 mod faults;
 mod halves;
 mod life;

@@ -387,6 +387,14 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn write_again(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.call(Call::Write, path)?;
+        let inode = find(&state, path)?;
+        self.write_inode(&mut state, inode, 0, bytes)?;
+        drop(state);
+        self.sync(path)
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.call(Call::SyncDir, dir)?;
         find(&state, dir)?;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     batch::Class,
-    spool::{Spool, adopt, files::Layout},
+    spool::{Spool, adopt, files::Layout, member::Compressor},
 };
 
 const ACK: Class = Class::Acknowledged;
@@ -134,6 +134,29 @@ async fn a_batch_that_is_here_already_is_not_replaced() {
     adopt::look(second.spool.shared_for_tests(), dir.path());
     assert!(!theirs.exists());
     assert_eq!(second.texts(), "one\ntwo\n");
+    second.balanced();
+}
+
+/// Two processes may have had the same id.
+#[tokio::test]
+async fn another_batch_of_the_same_stamp_waits_until_ours_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Rig::open(settings(dir.path())).await;
+    let second = Rig::open(settings(dir.path())).await;
+    drop(first);
+    second.commit(raw(&stream("a", ACK, batching()), "ours\n")).await;
+    second.close().await;
+    let entry = second.all().remove(0);
+    let theirs = folder(dir.path()).join("batches/acme/b").join(entry.file_name().replace("--a--", "--b--"));
+    fs::create_dir_all(theirs.parent().unwrap()).unwrap();
+    fs::write(&theirs, Compressor::default().member(b"theirs\n", 1, ACK, 1, 6)).unwrap();
+    let look = || adopt::look(second.spool.shared_for_tests(), dir.path());
+    look();
+    assert_eq!(second.texts(), "ours\n");
+    assert!(theirs.exists());
+    second.handle.delivered(entry.stamp).await.unwrap();
+    look();
+    assert_eq!(second.texts(), "theirs\n");
     second.balanced();
 }
 

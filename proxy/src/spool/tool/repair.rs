@@ -218,6 +218,9 @@ impl Disk for Unlimited {
     fn sync(&self, path: &Path) -> io::Result<()> {
         RealDisk.sync(path)
     }
+    fn write_again(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        RealDisk.write_again(path, bytes)
+    }
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         RealDisk.sync_dir(dir)
     }

@@ -238,6 +238,16 @@ impl Worker {
         let sound: Vec<&Piece> = found.iter().filter(|p| matches!(p, Piece::Sound { .. })).collect();
         let rest: Vec<u8> = sound.iter().flat_map(|piece| part(piece)).copied().collect();
         let some_are_bad = sound.len() < found.len();
+        let (mut lines, mut raw) = (0, 0);
+        for piece in &sound {
+            if let Piece::Sound { info, .. } = piece {
+                lines += u64::from(info.lines);
+                raw += u64::from(info.raw_len);
+            }
+        }
+        if !some_are_bad && (lines, rest.len() as u64) == (record.entry.lines, record.entry.file_bytes) {
+            return Err(io::Error::other("the file is sound now, though it was read otherwise before"));
+        }
         if rest.is_empty() || !some_are_bad {
             store.quarantine(&name.data(), &bytes)?;
             let lines = record.entry.lines;
@@ -248,13 +258,6 @@ impl Worker {
         }
         for piece in found.iter().filter(|p| matches!(p, Piece::Bad { .. })) {
             store.quarantine(&format!("{}.{}.bad", name.data(), piece.at().start), part(piece))?;
-        }
-        let (mut lines, mut raw) = (0, 0);
-        for piece in &sound {
-            if let Piece::Sound { info, .. } = piece {
-                lines += u64::from(info.lines);
-                raw += u64::from(info.raw_len);
-            }
         }
         let Cut { halves: [new, _], .. } = self.name_halves(&record, 0)?;
         let mut after = record.clone();
