@@ -187,7 +187,7 @@ fn changed(inputs: &[Value], extra: u16, round: u32) -> Value {
 #[test]
 fn outages_under_load_leave_memory_flat_and_every_event_accounted_for() {
     let minutes = std::env::var("SOAK_MINUTES").ok().map(|text| text.parse::<u64>().unwrap());
-    let length = minutes.map_or(Duration::from_secs(20), |minutes| Duration::from_secs(60 * minutes));
+    let length = minutes.map_or(Duration::from_secs(20), Duration::from_mins);
     let rate = if minutes.is_some() { 20_000 } else { 2_000 };
     // 15 s in the long run.
     let phase = Duration::from_secs(15).min(length / (2 * PHASES.len() as u32));

@@ -45,7 +45,7 @@ pub fn run(name: &str, target: fn(&[u8])) {
 /// The input of a failure is printed as a file that the fuzz target can be given.
 fn check(target: fn(&[u8]), input: &[u8]) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| target(input))) {
-        let hex: String = input.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = input.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
         println!("input, for xxd -r -p: {hex}\n{:?}", String::from_utf8_lossy(input));
         resume_unwind(panic);
     }

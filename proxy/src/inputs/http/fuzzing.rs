@@ -1,5 +1,5 @@
 //! Bodies of requests: see [`crate::fuzzing`].
-#![allow(missing_docs, clippy::unwrap_used, clippy::missing_panics_doc)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::missing_panics_doc, clippy::indexing_slicing)]
 
 use std::{
     io::Read,
