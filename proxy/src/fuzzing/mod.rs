@@ -12,13 +12,16 @@
 
 mod config;
 mod decoders;
+mod flow;
 #[cfg(test)]
 mod mutate;
 mod syslog;
+mod unique;
 
 pub use self::{
     config::config,
     decoders::{framing, proxy_protocol, text},
+    flow::{flow, flow_restore},
     syslog::syslog,
 };
 pub use crate::{
@@ -44,7 +47,7 @@ macro_rules! targets {
 }
 
 targets! {
-    api batch_file config framing http_body log_segment metadata names proxy_protocol receiver_answer syslog text
+    api batch_file config flow flow_restore framing http_body log_segment metadata names proxy_protocol receiver_answer syslog text
 }
 
 /// The first byte as a choice, and the rest.

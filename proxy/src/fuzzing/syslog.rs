@@ -1,9 +1,8 @@
-use std::{collections::HashSet, fmt, sync::LazyLock};
+use std::sync::LazyLock;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::choice;
+use super::{choice, unique::Unique};
 use crate::{
     config::{KeepRaw, SyslogMode, SyslogSource},
     decode::{
@@ -68,41 +67,5 @@ pub fn syslog(data: &[u8]) {
         KeepRaw::Drop => assert!(value.get("raw").is_none()),
         KeepRaw::Keep => assert_eq!(value["raw"], String::from_utf8_lossy(message).as_ref()),
         KeepRaw::OnFailure => assert!(shape != Shape::Raw || value.get("raw").is_some()),
-    }
-}
-
-/// Any value; an error when an object has a member twice.
-struct Unique;
-
-impl<'de> Deserialize<'de> for Unique {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl<'de> Visitor<'de> for Any {
-            type Value = Unique;
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a value without repeated members")
-            }
-            fn visit_str<E>(self, _: &str) -> Result<Unique, E> {
-                Ok(Unique)
-            }
-            fn visit_u64<E>(self, _: u64) -> Result<Unique, E> {
-                Ok(Unique)
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Unique, A::Error> {
-                while seq.next_element::<Unique>()?.is_some() {}
-                Ok(Unique)
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Unique, A::Error> {
-                let mut names = HashSet::new();
-                while let Some(name) = map.next_key::<String>()? {
-                    map.next_value::<Unique>()?;
-                    if let Some(name) = names.replace(name) {
-                        return Err(serde::de::Error::custom(format!("{name} comes twice")));
-                    }
-                }
-                Ok(Unique)
-            }
-        }
-        deserializer.deserialize_any(Any)
     }
 }

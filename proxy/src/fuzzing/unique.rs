@@ -1,6 +1,6 @@
 //! JSON in which no object has a member twice.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, fmt};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
@@ -12,7 +12,7 @@ impl<'de> Deserialize<'de> for Unique {
         struct Any;
         impl<'de> Visitor<'de> for Any {
             type Value = Unique;
-            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("a value without repeated members")
             }
             fn visit_str<E>(self, _: &str) -> Result<Unique, E> {
@@ -38,8 +38,8 @@ impl<'de> Deserialize<'de> for Unique {
                 let mut names = HashSet::new();
                 while let Some(name) = map.next_key::<String>()? {
                     map.next_value::<Unique>()?;
-                    if !names.insert(name) {
-                        return Err(serde::de::Error::custom("a member twice"));
+                    if let Some(name) = names.replace(name) {
+                        return Err(serde::de::Error::custom(format!("{name} comes twice")));
                     }
                 }
                 Ok(Unique)
