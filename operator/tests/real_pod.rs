@@ -1,5 +1,7 @@
 //! Followers and the real proxy, over TLS, as operator and pod.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking, like the tests")]
+
 use std::{
     fs,
     net::{Ipv4Addr, UdpSocket},
@@ -154,7 +156,7 @@ async fn until(
         if is_so(&report) {
             return report;
         }
-        let told = timeout(Duration::from_secs(60), changes.recv()).await;
+        let told = timeout(Duration::from_mins(1), changes.recv()).await;
         told.unwrap_or_else(|_| panic!("waited in vain for {what}: {report:?}"));
     }
 }
@@ -174,8 +176,8 @@ async fn a_real_pod_is_followed_through_change_crash_and_new_certificate() {
     let (first, held) = (e2e::free_port().unwrap(), UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
     let second = held.local_addr().unwrap().port();
     let (service, _handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
-    let (changed, mut changes) = mpsc::channel(16);
-    let followers = Followers::new(Client::new(service, "net"), changed);
+    let (told, mut changes) = mpsc::channel(16);
+    let followers = Followers::new(Client::new(service, "net"), told);
     followers.follow(&edge(), &access, &[pod.pod()]);
     until(&followers, &mut changes, "silence before it runs", |report| why(report) == Some(&Why::Refused))
         .await;
