@@ -6,11 +6,13 @@
 
 mod changes;
 mod common;
+mod examples;
 mod host_network;
 mod install;
 mod ports;
 mod receiver_down;
 mod refusals;
 mod rest;
+mod rights;
 mod scale;
 mod tokens;
