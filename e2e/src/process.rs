@@ -80,6 +80,8 @@ pub struct Proxy {
     config: Value,
     environment: Vec<(String, String)>,
     through: Vec<String>,
+    arguments: Vec<String>,
+    elsewhere: Option<PathBuf>,
     child: Option<Child>,
     api: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
@@ -133,6 +135,8 @@ impl Proxy {
             config,
             environment: Vec::new(),
             through: Vec::new(),
+            arguments: Vec::new(),
+            elsewhere: None,
             child: None,
             api,
             log: Arc::default(),
@@ -148,6 +152,21 @@ impl Proxy {
     /// arguments and must end with an `exec`, so that signals arrive.
     pub fn through(&mut self, command: &[&str]) {
         self.through = command.iter().map(|&word| word.to_owned()).collect();
+    }
+
+    /// Further arguments from the next start on.
+    pub fn arguments(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(|&word| word.to_owned()).collect();
+    }
+
+    /// The configuration is read from this file from the next start on; its content is the caller's affair.
+    pub fn config_at(&mut self, file: &Path) {
+        self.elsewhere = Some(file.to_owned());
+    }
+
+    /// The configuration as the next [`Self::reconfigure`] writes it.
+    pub fn config(&self) -> &Value {
+        &self.config
     }
 
     fn write_config(&self) -> Result<()> {
@@ -190,7 +209,8 @@ impl Proxy {
         };
         let mut child = command
             .arg("--config")
-            .arg(self.config_path())
+            .arg(self.elsewhere.clone().unwrap_or_else(|| self.config_path()))
+            .args(&self.arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             // A group of its own: Ctrl-C at the terminal is for the one who started us, who then ends the proxy.
             .process_group(0)

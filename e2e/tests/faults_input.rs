@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{LIMIT, all_delivered, input, input_status, plan, world::World};
+use common::{LIMIT, all_delivered, everything::everything, input, input_status, plan, world::World};
 use e2e::{
     free_port,
     http::{Answer, read_answer},
@@ -22,26 +22,6 @@ use e2e::{
     until,
 };
 use serde_json::{Value, json};
-
-struct Ports {
-    syslog: u16,
-    text: u16,
-    tcp: u16,
-    http: u16,
-}
-
-fn everything() -> (Receiver, Proxy, Ports) {
-    let receiver = Receiver::start(Settings::default()).unwrap();
-    let [syslog, text, tcp, http] = [(); 4].map(|()| free_port().unwrap());
-    let config = json!({"inputs": [
-        input("syslog", "edge", syslog, &json!({"protocol": ["udp", "tcp"], "max_line_size": 65536})),
-        input("udp", "events", text, &json!({"data_hint": "ndjson"})),
-        input("tcp", "jobs", tcp, &json!({"data_hint": "ndjson", "max_line_size": 65536})),
-        input("http", "hooks", http, &json!({"data_hint": "ndjson", "read_timeout": 1})),
-    ]});
-    let proxy = Proxy::start(&receiver.url(), &config).unwrap();
-    (receiver, proxy, Ports { syslog, text, tcp, http })
-}
 
 fn datagram(port: u16, bytes: &[u8]) {
     UdpSocket::bind("127.0.0.1:0").unwrap().send_to(bytes, ("127.0.0.1", port)).unwrap();
@@ -75,9 +55,9 @@ fn wait_refused(proxy: &Proxy, name: &str, cause: &str) {
 #[test]
 fn w1_null_and_invalid_utf8_are_lines_like_any_other_on_every_port() {
     for (bytes, kept) in [(&b"null"[..], "null"), (b"caf\xe9 \xff end", "caf\u{fffd} \u{fffd} end")] {
-        let (receiver, mut proxy, ports) = everything();
+        let (receiver, mut proxy, ports) = everything(&json!({"read_timeout": 1}));
         datagram(ports.syslog, bytes);
-        datagram(ports.text, bytes);
+        datagram(ports.ndjson, bytes);
         stream(ports.tcp).write_all(&[bytes, b"\n"].concat()).unwrap();
         assert_eq!(post(ports.http, bytes).status, 200);
         for dataset in ["edge", "events", "jobs", "hooks"] {
@@ -96,7 +76,7 @@ fn w1_null_and_invalid_utf8_are_lines_like_any_other_on_every_port() {
 
 #[test]
 fn w3_a_gibibyte_without_newline_over_tcp_is_cut() {
-    let (receiver, proxy, ports) = everything();
+    let (receiver, proxy, ports) = everything(&json!({"read_timeout": 1}));
     let before = peak(&proxy);
     let started = Instant::now();
     let mut peer = stream(ports.tcp);
@@ -135,7 +115,7 @@ fn endless_body(port: u16) -> (usize, Answer) {
 
 #[test]
 fn w3_a_gibibyte_without_newline_over_http_is_refused_whole() {
-    let (receiver, proxy, ports) = everything();
+    let (receiver, proxy, ports) = everything(&json!({"read_timeout": 1}));
     let before = peak(&proxy);
     let (sent, answer) = endless_body(ports.http);
     assert_eq!(answer.status, 413, "after {sent} bytes: {}", answer.text());
@@ -156,7 +136,7 @@ fn w3_a_gibibyte_without_newline_over_http_is_refused_whole() {
 
 #[test]
 fn a_gzip_bomb_is_refused_whole_and_costs_no_memory() {
-    let (receiver, proxy, ports) = everything();
+    let (receiver, proxy, ports) = everything(&json!({"read_timeout": 1}));
     let before = peak(&proxy);
     let mut member = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     member.write_all(&vec![b'a'; 16 << 20]).unwrap();
@@ -175,7 +155,7 @@ fn a_gzip_bomb_is_refused_whole_and_costs_no_memory() {
 
 #[test]
 fn slow_loris_is_closed_and_counted_and_complete_requests_are_kept() {
-    let (receiver, proxy, ports) = everything();
+    let (receiver, proxy, ports) = everything(&json!({"read_timeout": 1}));
     let head = b"POST /webhook HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n";
     let mut peer = stream(ports.http);
     peer.write_all(&[&head[..], b"half"].concat()).unwrap();
@@ -195,10 +175,10 @@ fn slow_loris_is_closed_and_counted_and_complete_requests_are_kept() {
 
 #[test]
 fn an_oversize_line_datagram_and_body_are_counted_and_bounded() {
-    let (receiver, proxy, ports) = everything();
+    let (receiver, proxy, ports) = everything(&json!({"read_timeout": 1}));
     // The largest datagram there is.
     let long = "b".repeat(65_507);
-    datagram(ports.text, long.as_bytes());
+    datagram(ports.ndjson, long.as_bytes());
     let line = receiver.wait_text("acme", "events", 1, LIMIT).unwrap().remove(0);
     assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["raw"], long);
     // A line beyond `max_line_size` is cut.

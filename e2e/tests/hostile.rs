@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use common::{LIMIT, all_delivered, events, input, input_status, plan};
+use common::{LIMIT, all_delivered, events, everything::everything, input, input_status, plan};
 use e2e::{
     free_port,
     http::Client,
@@ -20,29 +20,6 @@ use e2e::{
     until,
 };
 use serde_json::json;
-
-struct Ports {
-    syslog: u16,
-    ndjson: u16,
-    raw: u16,
-    tcp: u16,
-    http: u16,
-}
-
-fn everything() -> (Receiver, Proxy, Ports) {
-    let receiver = Receiver::start(Settings::default()).unwrap();
-    let [syslog, ndjson, raw, tcp, http] = [(); 5].map(|()| free_port().unwrap());
-    let hint = json!({"data_hint": "ndjson"});
-    let config = json!({"inputs": [
-        input("syslog", "edge", syslog, &json!({"protocol": ["udp", "tcp"], "max_line_size": 65536})),
-        input("udp", "json-events", ndjson, &hint),
-        input("udp", "events", raw, &json!({})),
-        input("tcp", "jobs", tcp, &json!({"data_hint": "ndjson", "max_line_size": 65536, "oversize": "cut"})),
-        input("http", "hooks", http, &hint),
-    ]});
-    let proxy = Proxy::start(&receiver.url(), &config).unwrap();
-    (receiver, proxy, Ports { syslog, ndjson, raw, tcp, http })
-}
 
 struct Random(u64);
 
@@ -108,7 +85,7 @@ fn garbage() -> Vec<Vec<u8>> {
 
 #[test]
 fn w1_garbage_on_every_port_stops_nothing() {
-    let (receiver, mut proxy, ports) = everything();
+    let (receiver, mut proxy, ports) = everything(&json!({}));
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let all = garbage();
     for (n, bytes) in all.iter().enumerate() {
@@ -145,7 +122,7 @@ fn w1_garbage_on_every_port_stops_nothing() {
     ];
     all_delivered(&receiver, &sent, LIMIT);
     // What is stored as NDJSON is NDJSON, whatever came.
-    for dataset in ["edge", "json-events", "hooks"] {
+    for dataset in ["edge", "events", "hooks"] {
         for line in receiver.text("acme", dataset).unwrap() {
             let value: Result<serde_json::Value, _> = serde_json::from_str(&line);
             assert!(value.is_ok_and(|value| value.is_object()), "{dataset}: {line}");
@@ -159,7 +136,7 @@ fn w1_garbage_on_every_port_stops_nothing() {
 
 #[test]
 fn w3_a_line_without_end_is_cut_and_counted_and_memory_stays() {
-    let (receiver, proxy, ports) = everything();
+    let (receiver, proxy, ports) = everything(&json!({}));
     let before = proxy.resident().unwrap();
     let mut stream = TcpStream::connect(("127.0.0.1", ports.tcp)).unwrap();
     let block = vec![b'a'; 1 << 20];
@@ -180,7 +157,7 @@ fn w3_a_line_without_end_is_cut_and_counted_and_memory_stays() {
 
 #[test]
 fn w32_a_hundred_thousand_bad_packets_make_a_handful_of_log_lines() {
-    let (_receiver, proxy, ports) = everything();
+    let (_receiver, proxy, ports) = everything(&json!({}));
     let before = proxy.log().len();
     let plan = load::Plan {
         target: SocketAddr::from(([127, 0, 0, 1], ports.syslog)),
@@ -209,7 +186,7 @@ fn w32_a_hundred_thousand_bad_packets_make_a_handful_of_log_lines() {
 
 #[test]
 fn w27_no_id_of_the_api_reaches_a_path() {
-    let (_receiver, proxy, _) = everything();
+    let (_receiver, proxy, _) = everything(&json!({}));
     let outside = proxy.folder().join("victim/dlq");
     std::fs::create_dir_all(&outside).unwrap();
     std::fs::write(outside.join("secret.txt"), "x").unwrap();

@@ -6,6 +6,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     config::{self, Severity},
+    run::Options,
+    source,
     spool::tool,
 };
 
@@ -16,6 +18,12 @@ pub struct Cli {
     /// The configuration file [default: $CONFIG_FILE, else config.yaml].
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
+    /// Wait until there is a configuration that can be used instead of ending without one; alive meanwhile, not ready.
+    #[arg(long)]
+    wait_for_config: bool,
+    /// Write what is left in the spool to this file at the end, as JSON of at most 4096 bytes.
+    #[arg(long, value_name = "FILE")]
+    termination_message: Option<PathBuf>,
     /// Check the configuration and end.
     #[arg(long)]
     validate_config: bool,
@@ -61,8 +69,8 @@ enum Documentation {
 /// What `main` does next.
 #[derive(Debug)]
 pub enum Action {
-    /// Run the proxy with this file.
-    Run(PathBuf),
+    /// Run the proxy.
+    Run(Options),
     /// End with this code.
     End(ExitCode),
 }
@@ -88,7 +96,11 @@ pub fn start(arguments: impl Iterator<Item = OsString>) -> Action {
             Action::End(answer.verdict.into())
         }
         None if cli.validate_config || cli.dry_run => Action::End(check(&file(), Severity::Error)),
-        None => Action::Run(file()),
+        None => Action::Run(Options {
+            config: file(),
+            wait: cli.wait_for_config,
+            termination_message: cli.termination_message,
+        }),
     }
 }
 
@@ -110,13 +122,10 @@ fn double_dash(argument: OsString) -> OsString {
 }
 
 fn check(file: &std::path::Path, limit: Severity) -> ExitCode {
-    let text = match std::fs::read_to_string(file) {
-        Ok(text) => text,
+    let source::Found { file, text } = match source::read(file) {
+        Ok(found) => found,
         Err(error) => {
-            eprintln!(
-                "{}: error: cannot be read: {error}; write another path after --config",
-                file.display()
-            );
+            eprintln!("{error}");
             return ExitCode::FAILURE;
         }
     };

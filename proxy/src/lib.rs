@@ -18,10 +18,11 @@
 //! | `ledger` | where every event is, at any time | everything |
 //! | `api` | axum: health, metrics, status, senders, DLQ, config | the data path's inside |
 //!
-//! Without the default feature `runtime` only [`config`] and [`ids`] remain: no I/O, for the operator.
+//! Without the default feature `runtime` only [`config`], [`ids`] and [`termination`] remain, for the operator.
 
 pub mod config;
 pub mod ids;
+pub mod termination;
 
 #[cfg(feature = "runtime")]
 pub mod api;
@@ -50,8 +51,12 @@ pub mod run;
 #[cfg(feature = "runtime")]
 mod shutdown;
 #[cfg(feature = "runtime")]
+mod source;
+#[cfg(feature = "runtime")]
 pub mod spool;
 #[cfg(feature = "runtime")]
 mod throttle;
+#[cfg(feature = "runtime")]
+mod waiting;
 #[cfg(feature = "runtime")]
 mod watch;

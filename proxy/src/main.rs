@@ -10,6 +10,6 @@ use bytefreezer_proxy::{
 fn main() -> ExitCode {
     match cli::start(std::env::args_os()) {
         Action::End(code) => code,
-        Action::Run(file) => run::run(&file),
+        Action::Run(options) => run::run(&options),
     }
 }

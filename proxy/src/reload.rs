@@ -19,20 +19,21 @@ use crate::{
     api::{Api, Running},
     batch::Level,
     cli,
-    config::{self, Config, Difference, Problem, Severity},
+    config::{self, Config, Difference, Problem, Severity, Usable},
     deliver::Deliverer,
     inputs::Supervisor,
     logging::{self, Logs},
     metrics::Metrics,
+    source::{self, SourceError},
     spool::SpoolHandle,
 };
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
-    /// The file is not there.
-    #[error("{0}: error: cannot be read: {1}; name another file with --config")]
-    Unreadable(PathBuf, std::io::Error),
+    /// There is no text.
+    #[error(transparent)]
+    NoText(#[from] SourceError),
     /// The file is wrong.
     #[error("{}", listed(.0))]
     Wrong(Vec<Problem>),
@@ -53,34 +54,25 @@ pub struct Read {
 
 /// Reads `file` under the environment; at a reload `before` is what runs.
 pub fn read(file: &Path, before: Option<&Running>) -> Result<Read, Unusable> {
-    let text = std::fs::read_to_string(file).map_err(|error| Unusable::Unreadable(file.to_owned(), error))?;
+    let source::Found { file, text } = source::read(file)?;
     let (name, variables) = (file.display().to_string(), cli::environment());
     let loaded = match before {
         None => config::load(&name, &text, variables),
         Some(before) => config::reload(&name, &text, variables, &before.config),
     };
-    let (config, problems) = loaded.usable().map_err(Unusable::Wrong)?;
+    let Usable { config, problems, refused } = loaded.usable().map_err(Unusable::Wrong)?;
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
     let left_out = errors.map(ToString::to_string).collect();
     let running = Running {
         config,
-        hash: hash(&text),
+        hash: config::document_hash(&text),
         generation: before.map_or(1, |before| before.generation + 1),
         since: Timestamp::now(),
         left_out,
+        refused,
         needs_restart: Vec::new(),
     };
     Ok(Read { running, problems })
-}
-
-/// SHA-256 of the text, in hexadecimal.
-fn hash(text: &str) -> String {
-    use std::fmt::Write;
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
-    digest.as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
 }
 
 /// Everything that follows the configuration.
@@ -206,7 +198,8 @@ impl Reloader {
                 self.metrics.failing.set(i64::from(!self.running.load().left_out.is_empty()));
             }
             Err(text) => {
-                let seen = std::fs::read_to_string(&self.file).map(|text| hash(&text)).unwrap_or_default();
+                let seen = source::read(&self.file).map(|found| config::document_hash(&found.text));
+                let seen = seen.unwrap_or_default();
                 if failure.as_ref().is_none_or(|(was, hash)| was != text || *hash != seen) {
                     warn!("configuration not applied, the one before goes on:\n{text}");
                     self.metrics.reloads.get_or_create(&Outcome { outcome: "failed" }).inc();

@@ -6,7 +6,13 @@
 //! Inputs listen as soon as the spool's log is open: nothing that can be slow or absent (Receiver, backlog, API) stands
 //! before them.
 
-use std::{io, path::Path, process::ExitCode, sync::Arc, time::Instant};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Instant,
+};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -30,39 +36,68 @@ use crate::{
     reload::{self, Parts, Read, Reloader},
     shutdown,
     spool::{self, Spool, SpoolHandle},
+    termination::Message,
+    waiting,
     watch::FileWatch,
 };
 
 /// Names the program to the Receiver.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Runs the proxy with `file` until a signal ends it.
-pub fn run(file: &Path) -> ExitCode {
+/// How the proxy is to run.
+#[derive(Debug)]
+pub struct Options {
+    /// The configuration.
+    pub config: PathBuf,
+    /// Whether to wait until there is one that can be used.
+    pub wait: bool,
+    /// Where to write what is left at the end.
+    pub termination_message: Option<PathBuf>,
+}
+
+/// Runs the proxy until a signal ends it.
+pub fn run(options: &Options) -> ExitCode {
+    let (code, message) = run_to_the_end(options);
+    if let Some(Err(error)) = options.termination_message.as_deref().map(|file| message.write(file)) {
+        eprintln!("{error}");
+    }
+    code
+}
+
+fn run_to_the_end(options: &Options) -> (ExitCode, Message) {
     let started = Instant::now();
-    let read = match reload::read(file, None) {
-        Ok(read) => read,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
+    let failed = |error: String| {
+        eprintln!("{error}");
+        (ExitCode::FAILURE, Message::unknown(error))
+    };
+    let read = if options.wait {
+        match waiting::for_configuration(&options.config) {
+            Ok(Some(read)) => read,
+            Ok(None) => {
+                return (ExitCode::SUCCESS, Message::unknown("ended before there was a configuration"));
+            }
+            Err(error) => return failed(format!("cannot wait for a configuration: {error}")),
+        }
+    } else {
+        match reload::read(&options.config, None) {
+            Ok(read) => read,
+            Err(error) => return failed(error.to_string()),
         }
     };
     let logs = match Logs::start(&read.running.config.logging) {
         Ok(logs) => logs,
-        Err(error) => {
-            eprintln!("cannot log: {error:#}");
-            return ExitCode::FAILURE;
-        }
+        Err(error) => return failed(format!("cannot log: {error:#}")),
     };
     logging::report_panics(logs.clone());
-    let code = proxy(file, read, logs.clone(), started).unwrap_or_else(|error| {
+    let end = proxy(&options.config, read, logs.clone(), started).unwrap_or_else(|error| {
         error!("cannot start: {error:#}");
-        ExitCode::FAILURE
+        (ExitCode::FAILURE, Message::unknown(format!("cannot start: {error:#}")))
     });
     logs.flush();
-    code
+    end
 }
 
-fn proxy(file: &Path, read: Read, logs: Logs, started: Instant) -> anyhow::Result<ExitCode> {
+fn proxy(file: &Path, read: Read, logs: Logs, started: Instant) -> anyhow::Result<(ExitCode, Message)> {
     raise_file_limit();
     // Two runtimes, so that a slow Receiver or a busy API never takes time from the inputs.
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -72,11 +107,11 @@ fn proxy(file: &Path, read: Read, logs: Logs, started: Instant) -> anyhow::Resul
     let listening = intake.block_on(listen(file, read, intake.handle()))?;
     info!(milliseconds = started.elapsed().as_millis(), "inputs listen");
     let proxy = outlet.block_on(Proxy::start(file, listening, logs, started))?;
-    let code = outlet.block_on(proxy.until_the_end(signals));
+    let end = outlet.block_on(proxy.until_the_end(signals));
     // Everything was stopped in order; what a peer still holds open must not hold us.
     intake.shutdown_background();
     outlet.shutdown_background();
-    Ok(code)
+    Ok(end)
 }
 
 /// What stands before anything is delivered or shown.
@@ -169,17 +204,17 @@ impl Proxy {
     }
 
     /// Serves until a signal, then ends in order.
-    async fn until_the_end(mut self, mut signals: Signals) -> ExitCode {
+    async fn until_the_end(mut self, mut signals: Signals) -> (ExitCode, Message) {
         tell_systemd(&[NotifyState::Ready]);
         info!("ready");
         // The file may have changed since it was read and before it was watched.
         self.reload().await;
         let watchdog = tokio::spawn(feed_watchdog());
-        loop {
+        let ended = loop {
             tokio::select! {
                 name = signals.ends.next() => {
                     info!(signal = name, "ending");
-                    break;
+                    break name;
                 }
                 _ = signals.hangup.recv() => {
                     info!("SIGHUP: reading the configuration again");
@@ -187,16 +222,29 @@ impl Proxy {
                 }
                 () = self.watch.may_have_changed() => self.reload().await,
             }
-        }
+        };
         watchdog.abort();
-        tokio::select! {
+        let code = tokio::select! {
             () = shutdown::in_order(&self) => ExitCode::SUCCESS,
             name = signals.ends.next() => {
                 warn!(signal = name, "second signal: ending at once");
                 shutdown::say_what_is_left(self.spool.in_memory(), &self.ledger.snapshot());
                 ExitCode::FAILURE
             }
+        };
+        (code, self.what_is_left(ended))
+    }
+
+    /// For whoever looks after the volume.
+    fn what_is_left(&self, ended: &str) -> Message {
+        let spool = self.spool.handle();
+        if self.spool.in_memory() {
+            return Message::of(ended, []);
         }
+        if !spool.is_fully_known() {
+            return Message::unknown(format!("{ended}; not all of the spool had been read"));
+        }
+        Message::of(ended, spool.by_tenant().into_iter().map(|(tenant, bytes)| (tenant, bytes.total())))
     }
 
     async fn reload(&self) {
@@ -278,22 +326,25 @@ struct Signals {
 }
 
 /// Signals that end the process.
-struct Ends {
+pub(crate) struct Ends {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        let ends =
-            Ends { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
-        Ok(Self { ends, hangup: signal(SignalKind::hangup())? })
+        Ok(Self { ends: Ends::new()?, hangup: signal(SignalKind::hangup())? })
     }
 }
 
 impl Ends {
+    /// From now on.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
     /// Name of the next one.
-    async fn next(&mut self) -> &'static str {
+    pub async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

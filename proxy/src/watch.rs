@@ -1,5 +1,5 @@
-//! Tells when a file may have changed: written, replaced, or its folder's symbolic link swapped, as Kubernetes does with
-//! mounted ConfigMaps.
+//! Tells when a configuration may have changed: written, replaced, by its compressed form too, or its folder's symbolic
+//! link swapped, as Kubernetes does with mounted ConfigMaps.
 
 use std::{
     ffi::OsString,
@@ -14,6 +14,8 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
+use crate::source;
+
 /// Writers take more than one step; all of them make one change.
 const SETTLE: Duration = Duration::from_millis(200);
 /// One that never ends is not waited for.
@@ -23,11 +25,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// The same when nothing can be watched at all.
 const LOOK_OFTEN: Duration = Duration::from_secs(2);
 
-/// A watched file.
+/// A watched configuration.
 #[derive(Debug)]
 pub struct FileWatch {
     file: PathBuf,
-    /// Where `file` led when the watcher was made.
+    /// Where it led when the watcher was made.
     target: Option<PathBuf>,
     changed: Arc<Notify>,
     /// Ends with this.
@@ -38,7 +40,7 @@ impl FileWatch {
     /// Watches the folder of `file`, and the folder it leads to when it is a link.
     pub fn new(file: &Path) -> Self {
         let changed = Arc::<Notify>::default();
-        let target = file.canonicalize().ok();
+        let target = target(file);
         let watcher = watch(file, target.as_deref(), Arc::clone(&changed));
         if let Err(error) = &watcher {
             tracing::warn!(file = %file.display(), "cannot be watched, is looked at every {LOOK_OFTEN:?} instead: {error}");
@@ -50,7 +52,7 @@ impl FileWatch {
     /// that leads elsewhere by then is followed from then on.
     pub async fn may_have_changed(&mut self) {
         self.settled().await;
-        let target = self.file.canonicalize().ok();
+        let target = target(&self.file);
         if target.is_some() && target != self.target {
             *self = Self::new(&self.file);
         }
@@ -69,7 +71,7 @@ impl FileWatch {
 
 fn watch(file: &Path, target: Option<&Path>, changed: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
     let mut folders = vec![folder(file)];
-    let mut names = vec![name(file)];
+    let mut names: Vec<_> = source::candidates(file).iter().map(|candidate| name(candidate)).collect();
     if let Some(target) = target {
         folders.push(folder(target));
         names.push(name(target));
@@ -95,6 +97,11 @@ fn is_of_interest(event: &notify::Event, names: &[OsString]) -> bool {
 /// Whether this is a file beside ours. A link or a folder may be on the way to it.
 fn is_other(path: &Path, names: &[OsString]) -> bool {
     !names.contains(&name(path)) && path.symlink_metadata().is_ok_and(|metadata| metadata.is_file())
+}
+
+/// Where the one that counts leads.
+fn target(file: &Path) -> Option<PathBuf> {
+    source::candidates(file).iter().find_map(|candidate| candidate.canonicalize().ok())
 }
 
 fn name(path: &Path) -> OsString {

@@ -339,6 +339,6 @@ fn every_key_of_a_former_input_works_is_an_alias_or_is_answered_by_name() {
         let loaded = load(&file, &[]);
         let problem = loaded.problems.iter().find(|problem| problem.key == "inputs[0].type").unwrap();
         assert!(problem.what.contains("not in this version yet"), "{problem}");
-        assert_eq!(loaded.usable().unwrap().0.inputs.len(), 3, "{kind} stops no other input");
+        assert_eq!(loaded.usable().unwrap().config.inputs.len(), 3, "{kind} stops no other input");
     }
 }

@@ -1,6 +1,7 @@
 //! What several test files use.
 #![allow(dead_code, clippy::unwrap_used, clippy::panic)]
 
+pub mod everything;
 pub mod world;
 
 use std::{

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 /// Key of the reference, test that shows its effect (in `e2e/tests` or in the proxy's own tests).
 const PROCESS: &[(&str, &str)] = &[
+    ("schema_version", "what_a_newer_document_has_beyond_us_costs_the_input_that_has_it_alone"),
     ("config_mode", "modes_that_are_not_in_this_version_say_so"),
     ("account_id", "modes_that_are_not_in_this_version_say_so"),
     ("control_url", "modes_that_are_not_in_this_version_say_so"),

@@ -10,7 +10,7 @@ use bytefreezer_crds::labels;
 use k8s_openapi::{
     DeepMerge as _,
     api::core::v1::{
-        Affinity, Capabilities, ConfigMapProjection, Container, ContainerPort, HTTPGetAction,
+        Affinity, Capabilities, ConfigMapProjection, Container, ContainerPort, EnvVar, HTTPGetAction,
         HostPathVolumeSource, PodAffinityTerm, PodAntiAffinity, PodSecurityContext, PodSpec, PodTemplateSpec,
         Probe, ProjectedVolumeSource, SeccompProfile, SecretProjection, SecretVolumeSource, SecurityContext,
         Sysctl, Volume, VolumeMount, VolumeProjection, WeightedPodAffinityTerm,
@@ -33,6 +33,8 @@ pub const CONTAINER: &str = "proxy";
 pub const API_PORT: &str = "api";
 /// User and group of the image.
 const USER: i64 = 65532;
+/// What is left in the spool at a pod's end is written here.
+const TERMINATION: &str = "/dev/termination-log";
 /// The program.
 const PROGRAM: &str = "/usr/bin/bytefreezer-proxy";
 /// The same with the capability to bind ports below 1024.
@@ -116,7 +118,25 @@ fn container(proxy: &ValidatedProxy) -> Container {
         name: CONTAINER.to_owned(),
         image: Some(proxy.image.clone()),
         command: Some(vec![program.to_owned()]),
-        args: Some(vec!["--config".to_owned(), format!("{FOLDER}/config.yaml")]),
+        args: Some(
+            [
+                "--config",
+                &format!("{FOLDER}/config.yaml"),
+                "--wait-for-config",
+                "--termination-message",
+                TERMINATION,
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+        ),
+        // As in the document: until there is one, nothing else says where health is asked for.
+        env: Some(vec![
+            variable(
+                "BYTEFREEZER_PROXY_SERVER_API_HOST",
+                proxy.spec.exposure.listen_address.as_str().to_owned(),
+            ),
+            variable("BYTEFREEZER_PROXY_SERVER_HEALTH_PORT", proxy.health_port.to_string()),
+        ]),
         ports: Some(vec![port(API_PORT, proxy.api_port), port("health", proxy.health_port)]),
         resources: proxy.spec.workload.resources.clone(),
         // A long recovery of a large spool is no reason to start over.
@@ -124,6 +144,7 @@ fn container(proxy: &ValidatedProxy) -> Container {
         liveness_probe: Some(probe("/livez", 10, 6)),
         readiness_probe: Some(probe("/readyz", 2, 2)),
         security_context: Some(container_security(proxy.has_privileged_ports())),
+        termination_message_path: Some(TERMINATION.to_owned()),
         termination_message_policy: Some("File".to_owned()),
         volume_mounts: Some(vec![
             mount("config", FOLDER, true),
@@ -132,6 +153,10 @@ fn container(proxy: &ValidatedProxy) -> Container {
         ]),
         ..Container::default()
     }
+}
+
+fn variable(name: &str, value: String) -> EnvVar {
+    EnvVar { name: name.to_owned(), value: Some(value), ..EnvVar::default() }
 }
 
 /// A file's capability counts only while it is in the bounding set and the process may gain privileges.

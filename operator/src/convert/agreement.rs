@@ -48,12 +48,23 @@ fn dataset() -> impl Strategy<Value = Json> {
         })
 }
 
+/// Without and with ranges that are granted inside those of other namespaces.
+fn rules() -> impl Strategy<Value = Json> {
+    select(vec![
+        json!([{"namespaces": {"from": "All"}}]),
+        json!([{"namespaces": {"from": "All"}}, {"namespaces": {"from": "All"}, "sources": ["10.1.0.0/16"]}]),
+        json!([{"namespaces": {"from": "All"}}, {"namespaces": {"from": "Same"}, "sources": ["10.0.0.0/8", "2001:db8::/32"]}]),
+    ])
+}
+
 proptest! {
     #[test]
-    fn the_proxy_refuses_nothing_that_was_admitted(specs in proptest::collection::vec(dataset(), 1..10)) {
+    fn the_proxy_refuses_nothing_that_was_admitted(
+        (specs, rules) in (proptest::collection::vec(dataset(), 1..10), rules())
+    ) {
         let proxy: Proxy = serde_json::from_value(json!({
             "apiVersion": "bytefreezer.com/v1alpha1", "kind": "Proxy", "metadata": {"name": "edge", "namespace": "net"},
-            "spec": {"receiver": {"url": "https://receiver.example"}, "allowedDatasets": [{"namespaces": {"from": "All"}}]},
+            "spec": {"receiver": {"url": "https://receiver.example"}, "allowedDatasets": rules},
         })).unwrap();
         let proxy = ValidatedProxy::read(&proxy, &Defaults { image: "proxy:1".to_owned(), namespace: None }).unwrap();
         let objects: Vec<ProxyDataset> = specs.iter().enumerate().map(|(index, spec)| {

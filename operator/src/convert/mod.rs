@@ -19,6 +19,8 @@ mod parity;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use bytefreezer_crds::{dataset::ProxyDatasetSpec, values::ValueError};
 use bytefreezer_proxy::config::{self, Severity, document::Document};
 use serde_json::Value as Json;
@@ -47,6 +49,10 @@ pub struct Admitted<'a> {
 pub struct Rendered {
     /// `config.yaml`.
     pub yaml: String,
+    /// What a pod that runs it shows as `config_hash`.
+    pub hash: String,
+    /// What a pod shows as `hash` of a dataset's input while it runs it as it is in here.
+    pub hashes: BTreeMap<ObjectKey, String>,
     /// Datasets that the proxy does not take, with its reason. The document holds them all the same.
     pub invalid: Vec<(ObjectKey, String)>,
     /// What is wrong beyond single datasets.
@@ -90,8 +96,9 @@ pub fn render(
     }
     let yaml = serde_saphyr::to_string(&written(&document)?)?;
     let mut problems = Vec::new();
-    let checked = config::load("config.yaml", &yaml, []).problems;
-    for problem in checked.into_iter().filter(|problem| problem.severity == Severity::Error) {
+    let loaded = config::load("config.yaml", &yaml, []);
+    let hashes = keys.iter().copied().cloned().zip(loaded.hashes).collect();
+    for problem in loaded.problems.into_iter().filter(|problem| problem.severity == Severity::Error) {
         let text = format!("{} {}; {}", problem.key, problem.what, problem.remedy);
         match problem.input().and_then(|index| keys.get(index)) {
             Some(key) => {
@@ -102,7 +109,7 @@ pub fn render(
             None => problems.push(text),
         }
     }
-    Ok(Rendered { yaml, invalid, problems })
+    Ok(Rendered { hash: config::document_hash(&yaml), yaml, hashes, invalid, problems })
 }
 
 /// The document without what is the default anyway.

@@ -115,6 +115,7 @@ const PROXY: &[(&str, &str, As)] = &[
 
 /// Keys of the file that no resource has, and why.
 const FILE_ALONE: &[(&str, &str)] = &[
+    ("schema_version", "the operator says which keys it knows"),
     ("app.name", "the operator's pods are this program"),
     ("config_mode", "the operator writes local-only"),
     ("account_id", "Control is of a later version"),

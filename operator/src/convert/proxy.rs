@@ -4,7 +4,10 @@ use bytefreezer_crds::{
     proxy::{Batching, LogEncoding, LogLevel},
     values::SecretKeyRef,
 };
-use bytefreezer_proxy::config::document::{self, ConfigMode, Document};
+use bytefreezer_proxy::config::{
+    SCHEMA_VERSION,
+    document::{self, ConfigMode, Document},
+};
 
 use super::{API_FOLDER, ConvertError, SPOOL_FOLDER};
 use crate::{
@@ -45,6 +48,7 @@ pub(super) fn document(proxy: &ValidatedProxy, assets: &Assets) -> Result<Docume
         )
     });
     Ok(Document {
+        schema_version: Some(SCHEMA_VERSION),
         logging: logging(proxy),
         server: server(proxy),
         config_mode: Some(ConfigMode::LocalOnly),

@@ -60,6 +60,7 @@ fn only_what_was_set_is_written() {
         &Assets::default(),
     );
     let expected = "\
+schema_version: 1
 server:
   api_host: \"::\"
   health_port: 8009
@@ -86,6 +87,26 @@ inputs:
     port: 5140
 ";
     assert_eq!(rendered.yaml, expected);
+}
+
+/// By this a pod's acknowledgement is recognised.
+#[test]
+fn a_change_to_one_dataset_changes_its_hash_alone() {
+    let udp = |port: u16| json!({"tenantId": "acme", "source": {"udp": {"port": port}}});
+    let proxy = proxy_json();
+    let assets = Assets::default();
+    let before = rendered(&proxy, &[("a", udp(1)), ("b", udp(2))], &assets);
+    let after = rendered(&proxy, &[("a", udp(1)), ("b", udp(3)), ("c", udp(4))], &assets);
+    let of = |rendered: &Rendered, name: &str| rendered.hashes.get(&ObjectKey::new("apps", name)).cloned();
+    assert_eq!((before.hashes.len(), after.hashes.len()), (2, 3));
+    assert_eq!(of(&before, "a"), of(&after, "a"));
+    assert_ne!(of(&before, "b"), of(&after, "b"));
+    assert_ne!(before.hash, after.hash);
+    let running = config::load("config.yaml", &after.yaml, []).config.unwrap();
+    for input in running.inputs {
+        let name = input.name.strip_prefix("apps/").unwrap();
+        assert_eq!(of(&after, name), Some(input.hash), "{name}");
+    }
 }
 
 #[test]

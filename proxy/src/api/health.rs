@@ -1,6 +1,9 @@
 //! Whether the process lives, takes data in, and is well.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use axum::{
     Extension, Json,
@@ -25,12 +28,14 @@ pub async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// Data is taken in: the spool can be written and has room, memory is left, every input was tried, and at least one of
-/// them listens.
+/// Data is taken in: a configuration was applied, the spool can be written and has room, memory is left, every input was
+/// tried, and, unless the configuration has a `schema_version`, at least one of them listens.
 #[utoipa::path(get, path = "/readyz", tag = "health",
     responses((status = 200, body = String), (status = 503, body = String, description = "What is missing")))]
 pub async fn readyz(State(state): State<Arc<ApiState>>) -> Response {
-    let problem = problems::not_ready(&(state.inputs)(), &(state.spool_trouble)(), (state.memory_problem)());
+    let of_program = state.running.load().config.schema_version.is_some();
+    let (inputs, trouble) = ((state.inputs)(), (state.spool_trouble)());
+    let problem = problems::not_ready(&inputs, &trouble, (state.memory_problem)(), of_program);
     match problem {
         None => "ok\n".into_response(),
         Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, problem + "\n").into_response(),
@@ -158,6 +163,12 @@ fn details(state: &ApiState, inputs: &[InputStatus], delivery: &Delivery, proble
     for input in inputs {
         *by_type.entry(input.kind).or_default() += 1;
     }
+    let ports: Ports<'_> = running
+        .config
+        .inputs
+        .iter()
+        .map(|input| ((input.key.tenant.as_str(), input.key.dataset.as_str()), input.listen.port))
+        .collect();
     let sum = |of: fn(&InputStatus) -> u64| inputs.iter().map(of).sum();
     let places = [Place::Queue, Place::Retry, Place::Dlq];
     let waiting = places
@@ -172,7 +183,7 @@ fn details(state: &ApiState, inputs: &[InputStatus], delivery: &Delivery, proble
             plugins_by_type: by_type,
             status: if inputs.is_empty() { "no_plugins" } else { "active" },
             plugin_details: (!inputs.is_empty())
-                .then(|| inputs.iter().map(|input| plugin(input, &running.config)).collect()),
+                .then(|| inputs.iter().map(|input| plugin(input, &ports)).collect()),
         },
         receiver: Receiver {
             base_url: super::config::without_credentials(&running.config.receiver.base_url),
@@ -199,10 +210,10 @@ fn details(state: &ApiState, inputs: &[InputStatus], delivery: &Delivery, proble
     }
 }
 
-fn plugin(input: &InputStatus, config: &crate::config::Config) -> InputHealth {
-    let configured = config.inputs.iter().find(|one| {
-        one.key.tenant.as_str() == input.tenant_id && one.key.dataset.as_str() == input.dataset_id
-    });
+type Ports<'a> = HashMap<(&'a str, &'a str), u16>;
+
+fn plugin(input: &InputStatus, configured: &Ports<'_>) -> InputHealth {
+    let configured = configured.get(&(input.tenant_id.as_str(), input.dataset_id.as_str()));
     let bound = input.addresses.first().and_then(|address| address.rsplit(':').next()?.parse().ok());
     InputHealth {
         name: input.name.clone(),
@@ -215,7 +226,7 @@ fn plugin(input: &InputStatus, config: &crate::config::Config) -> InputHealth {
             InputState::Rejected => "rejected",
             InputState::Stopped => "stopped",
         },
-        port: bound.or(configured.map(|input| input.listen.port)),
+        port: bound.or(configured.copied()),
         dataset_id: input.dataset_id.clone(),
         tenant_id: input.tenant_id.clone(),
         last_error: input.error.clone(),

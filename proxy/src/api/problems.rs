@@ -157,8 +157,14 @@ fn of_delivery(delivery: &Delivery) -> impl Iterator<Item = String> {
     })
 }
 
-/// Why nothing is taken in, if so.
-pub fn not_ready(inputs: &[InputStatus], trouble: &SpoolTrouble, memory: Option<String>) -> Option<String> {
+/// Why nothing is taken in, if so. Where a program wrote the configuration and looks at each input itself, it is enough
+/// that all of them were tried: the process must go on to count as one that can be asked.
+pub fn not_ready(
+    inputs: &[InputStatus],
+    trouble: &SpoolTrouble,
+    memory: Option<String>,
+    tried_is_enough: bool,
+) -> Option<String> {
     if let Some(problem) = &trouble.unwritable {
         return Some(format!("the spool cannot be written: {problem}"));
     }
@@ -167,15 +173,15 @@ pub fn not_ready(inputs: &[InputStatus], trouble: &SpoolTrouble, memory: Option<
         return Some(format!("input {} was not tried yet", named(input)));
     }
     let works = |input: &&InputStatus| matches!(input.state, InputState::Listening | InputState::Paused);
-    let first = inputs.first()?;
-    if !inputs.iter().any(|input| works(&input)) {
+    let mut working = inputs.iter().filter(works).peekable();
+    if let Some(first) = inputs.first().filter(|_| working.peek().is_none() && !tried_is_enough) {
         let error = first.error.as_deref().unwrap_or("stopped");
         return Some(format!("no input listens; {}: {error}", named(first)));
     }
     let full = |input: &InputStatus| {
         if input.kind == "http" { trouble.full_acknowledged } else { trouble.full_unacknowledged }
     };
-    if inputs.iter().filter(works).all(full) {
+    if working.peek().is_some() && working.all(full) {
         return Some("the spool is full for every input".to_owned());
     }
     memory

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::SpoolTrouble;
 use crate::{
-    config::Config,
+    config::{Config, RefusedInput},
     deliver::{CircuitStatus, Totals},
     inputs::{InputStatus, ListenerStatus, senders::Senders},
     ledger::Ledger,
@@ -33,6 +33,8 @@ pub struct Running {
     pub since: Timestamp,
     /// What of it does not run, with line and remedy: one text per input or key.
     pub left_out: Vec<String>,
+    /// Its inputs that do not run as written.
+    pub refused: Vec<RefusedInput>,
     /// Its keys that take effect at the next start: the process was started with other values.
     pub needs_restart: Vec<&'static str>,
 }

@@ -1,6 +1,7 @@
 //! What runs, for programs: the operator waits here for a change.
 
 use std::{
+    collections::{BTreeMap, HashMap},
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
     time::Duration,
@@ -19,12 +20,15 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{ApiError, ApiState, problems};
 use crate::{
+    config::{RefusedInput, SCHEMA_VERSION},
     deliver::CircuitStatus,
+    ids::TenantId,
     inputs::{
         InputStatus, ListenerStatus,
         senders::{SenderQuery, SenderRow},
     },
     ledger::Events,
+    spool::{SpoolHandle, TenantBytes},
 };
 
 /// Longest wait.
@@ -38,7 +42,9 @@ pub struct Status {
     /// Names the state of everything below but counters; for `after`.
     etag: String,
     version: &'static str,
-    /// Names the configuration that runs.
+    /// The `schema_version` of documents up to which every key is known.
+    schema_version: u32,
+    /// SHA-256 of the text of the configuration that runs, uncompressed.
     config_hash: String,
     /// 1 at start, one more with each reload.
     config_generation: u64,
@@ -53,6 +59,7 @@ pub struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     config_problem: Option<String>,
     uptime_seconds: u64,
+    /// Inputs that run, then entries that were refused and had no version that could go on.
     inputs: Vec<InputStatus>,
     /// Sockets, with what they refused that belongs to no input.
     listeners: Vec<ListenerStatus>,
@@ -63,11 +70,45 @@ pub struct Status {
     /// Why the spool cannot be written.
     #[serde(skip_serializing_if = "Option::is_none")]
     spool_problem: Option<String>,
+    spool: SpoolStatus,
     /// Events by place.
     #[schema(value_type = Object)]
     events: Events,
     /// Whether accepted + imported equals the sum of all places.
     events_balanced: bool,
+}
+
+/// How full the spool is, and whose bytes are in it.
+#[derive(Debug, Serialize, ToSchema)]
+struct SpoolStatus {
+    /// Log and batch files without the dead-letter queue.
+    bytes: u64,
+    /// Their limit: `spooling.max_size_bytes`, or the share of the volume if that is less.
+    limit_bytes: u64,
+    /// The dead-letter queue.
+    dlq_bytes: u64,
+    /// Its limit; absent when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dlq_limit_bytes: Option<u64>,
+    /// Whether what earlier runs left has been read, all of it, so that `tenants` is complete.
+    complete: bool,
+    /// Tenants that have something in it.
+    #[schema(value_type = BTreeMap<String, TenantBytes>)]
+    tenants: BTreeMap<TenantId, TenantBytes>,
+}
+
+impl SpoolStatus {
+    fn of(spool: &SpoolHandle) -> Self {
+        let usage = spool.usage();
+        Self {
+            bytes: usage.log_bytes + usage.batch_bytes,
+            limit_bytes: usage.limit_bytes,
+            dlq_bytes: usage.dlq_bytes,
+            dlq_limit_bytes: Some(usage.dlq_limit_bytes).filter(|limit| *limit < u64::MAX),
+            complete: spool.is_fully_known(),
+            tenants: spool.by_tenant(),
+        }
+    }
 }
 
 /// When to answer.
@@ -123,8 +164,9 @@ impl Wait {
 
 fn look(state: &ApiState) -> Status {
     let running = state.running.load();
-    let (inputs, delivery, trouble) = ((state.inputs)(), (state.delivery)(), (state.spool_trouble)());
+    let (mut inputs, delivery, trouble) = ((state.inputs)(), (state.delivery)(), (state.spool_trouble)());
     let problems = problems::now(state, &inputs, &delivery);
+    show_refused(&mut inputs, &running.refused);
     let (circuits, spool_problem, config_problem) =
         (delivery.circuits, trouble.unwritable, (state.config_problem)());
     let mut hasher = DefaultHasher::new();
@@ -138,8 +180,8 @@ fn look(state: &ApiState) -> Status {
     )
         .hash(&mut hasher);
     for input in &inputs {
-        (&input.name, &input.tenant_id, &input.dataset_id, &input.addresses, &input.error).hash(&mut hasher);
-        std::mem::discriminant(&input.state).hash(&mut hasher);
+        (&input.name, &input.tenant_id, &input.dataset_id, &input.hash, &input.addresses).hash(&mut hasher);
+        (input.state, input.error_kind, input.errno).hash(&mut hasher);
     }
     for circuit in &circuits {
         (&circuit.scope, &circuit.tenant_id, &circuit.dataset_id, &circuit.reason).hash(&mut hasher);
@@ -148,6 +190,7 @@ fn look(state: &ApiState) -> Status {
     Status {
         etag: format!("{:016x}", hasher.finish()),
         version: state.version,
+        schema_version: SCHEMA_VERSION,
         config_hash: running.hash.clone(),
         config_generation: running.generation,
         config_since: running.since,
@@ -160,8 +203,28 @@ fn look(state: &ApiState) -> Status {
         circuits,
         problems,
         spool_problem,
+        spool: SpoolStatus::of(&state.spool),
         events,
         events_balanced: events.balanced(),
+    }
+}
+
+/// Says of inputs that a newer entry was refused, and adds the entries that nothing goes on for.
+fn show_refused(inputs: &mut Vec<InputStatus>, refused: &[RefusedInput]) {
+    if refused.is_empty() {
+        return;
+    }
+    let places: HashMap<_, _> = inputs
+        .iter()
+        .enumerate()
+        .map(|(at, input)| ((input.tenant_id.clone(), input.dataset_id.clone()), at))
+        .collect();
+    for one in refused {
+        let place = one.goes_on.as_ref().map(|key| (key.tenant.to_string(), key.dataset.to_string()));
+        match place.and_then(|place| inputs.get_mut(*places.get(&place)?)) {
+            Some(input) => input.refuse(one),
+            None => inputs.push(InputStatus::of_refused(one)),
+        }
     }
 }
 

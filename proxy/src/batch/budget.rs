@@ -76,7 +76,8 @@ impl MemoryBudget {
         Self { parts: Arc::new(parts), aside: Arc::default(), total }
     }
 
-    /// Takes `bytes` from all parts alike and for good; all who call this get half of everything at most.
+    /// Takes `bytes` from all parts alike, for good or until [`Self::give_back`]; all who call this get half of everything
+    /// at most.
     pub fn set_aside(&self, bytes: usize) -> Reservation {
         let wanted = bytes.div_ceil(UNIT).min(self.total / 2);
         let before = self.aside.fetch_add(wanted, Relaxed);
@@ -89,6 +90,12 @@ impl MemoryBudget {
         }
         self.aside.fetch_sub(wanted - share.bytes() / UNIT, Relaxed);
         share
+    }
+
+    /// Ends what [`Self::set_aside`] began.
+    pub fn give_back(&self, share: Reservation) {
+        self.aside.fetch_sub(share.bytes() / UNIT, Relaxed);
+        drop(share);
     }
 
     /// `bytes` for acknowledged data at once or `None`. More than half the budget is reserved as half.
@@ -224,6 +231,9 @@ mod tests {
         assert!(budget.fill() < f32::EPSILON);
         let _lines = budget.try_reserve(256 * 1024);
         assert!((budget.fill() - 0.5).abs() < 0.02, "{}", budget.fill());
+        let [first, _, _] = aside;
+        budget.give_back(first);
+        assert_eq!(budget.set_aside(300 * 1024).bytes() / 1024, 296);
     }
 
     #[tokio::test]

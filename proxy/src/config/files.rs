@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use super::{Loaded, Problem, Severity};
+use super::{Fault, Loaded, Problem, Severity};
 
 impl Loaded {
     /// Adds a problem for each file that is named and cannot be read.
@@ -13,6 +13,7 @@ impl Loaded {
             if let Err(error) = std::fs::File::open(&path) {
                 self.problems.push(Problem {
                     severity: Severity::Error,
+                    fault: Fault::Invalid,
                     origin: self.origins.of(&key),
                     key,
                     what: format!("{path} cannot be read: {error}"),

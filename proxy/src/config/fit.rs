@@ -4,8 +4,9 @@
 use serde_json::{Map, Value as Json};
 
 use super::{
+    author::Author,
     legacy::LATER_TYPES,
-    problems::{Origin, Problems},
+    problems::{Fault, Origin, Problems},
     schema::{self, Key, Kind, Variant, Word},
     suggest::nearest,
     tree::{Node, Value},
@@ -20,9 +21,12 @@ pub(super) struct Fitted {
     pub written: usize,
 }
 
+/// What to do about that in a program's document.
+const NEWER: &str = "run a version of the proxy that knows it, or leave it out";
+
 /// Fits a whole file.
-pub(super) fn fit(tree: &Node, problems: &mut Problems) -> Fitted {
-    let mut fitter = Fitter { problems, inputs: Vec::new() };
+pub(super) fn fit(tree: &Node, author: Author, problems: &mut Problems) -> Fitted {
+    let mut fitter = Fitter { author, problems, inputs: Vec::new() };
     let json = fitter.value(tree, schema::root(), "").unwrap_or_else(|| Json::Object(Map::new()));
     let written = match tree.get("inputs").map(|node| &node.value) {
         Some(Value::List(items)) => items.len(),
@@ -32,6 +36,7 @@ pub(super) fn fit(tree: &Node, problems: &mut Problems) -> Fitted {
 }
 
 struct Fitter<'a> {
+    author: Author,
     problems: &'a mut Problems,
     inputs: Vec<usize>,
 }
@@ -128,12 +133,24 @@ impl Fitter<'_> {
         if let Some(word) = known().find(|word| plain(word) == plain(&text)) {
             return Some(word.into());
         }
+        if self.author.is_newer() && !is_of_input(path) {
+            self.problems.warning(path, format!("{text:?} is not known and has no effect"), NEWER);
+            return None;
+        }
         let remedy = match nearest(&text, known()) {
             Some(near) => format!("did you mean `{near}`? Known: {list}"),
             None => format!("write one of {list}"),
         };
-        self.problems.error(path, format!("{text:?} is not known"), remedy);
+        self.unknown_word(path, format!("{text:?} is not known"), remedy);
         None
+    }
+
+    fn unknown_word(&mut self, path: &str, what: String, remedy: String) {
+        if self.author.is_program() && is_of_input(path) {
+            self.problems.fault(Fault::NotSupported, path, what, format!("{remedy}; {NEWER}"));
+        } else {
+            self.problems.error(path, what, remedy);
+        }
     }
 
     fn list(&mut self, node: &Node, inner: &Kind, path: &str) -> Option<Json> {
@@ -201,6 +218,13 @@ impl Fitter<'_> {
     }
 
     fn unknown(&mut self, path: &str, name: &str, keys: &[Key]) {
+        if self.author.is_program() {
+            return if is_of_input(path) {
+                self.problems.fault(Fault::NotSupported, path, "is no known key", NEWER);
+            } else {
+                self.problems.warning(path, "is no known key and has no effect", NEWER);
+            };
+        }
         let same_name = |known: &&schema::Path| {
             known.text.rsplit('.').next().is_some_and(|last| last.eq_ignore_ascii_case(name))
         };
@@ -251,7 +275,7 @@ impl Fitter<'_> {
             return self.table(node, &variant.keys, Some(&variant.name), path);
         }
         if LATER_TYPES.contains(&lower.as_str()) {
-            self.problems.error(
+            self.unknown_word(
                 &at,
                 format!("`{lower}` is not in this version yet"),
                 format!("known are {list}"),
@@ -259,10 +283,14 @@ impl Fitter<'_> {
         } else {
             let remedy = nearest(&lower, known())
                 .map_or_else(|| format!("write one of {list}"), |near| format!("did you mean `{near}`?"));
-            self.problems.error(&at, format!("{word:?} is not known"), remedy);
+            self.unknown_word(&at, format!("{word:?} is not known"), remedy);
         }
         None
     }
+}
+
+fn is_of_input(path: &str) -> bool {
+    path.starts_with("inputs[")
 }
 
 fn join(path: &str, key: &str) -> String {

@@ -20,15 +20,17 @@ pub(super) fn versions(tree: &Node, running: &Config) -> Vec<Option<Input>> {
     let keys: Vec<_> = entries.iter().map(|entry| dataset(entry, file_tenant.as_deref())).collect();
     let written: HashSet<_> = keys.iter().flatten().collect();
     let by_key: HashMap<_, _> = running.inputs.iter().map(|input| (&input.key, input)).collect();
+    let mut by_name = HashMap::<_, Vec<_>>::new();
+    for input in running.inputs.iter().filter(|input| !written.contains(&input.key)) {
+        by_name.entry(input.name.as_str()).or_default().push(input);
+    }
     let mut taken = HashSet::new();
     let mut versions = Vec::with_capacity(entries.len());
     for (entry, key) in entries.iter().zip(&keys) {
         let same_key = key.as_ref().and_then(|key| by_key.get(key).copied());
-        let version = same_key.or_else(|| {
-            let name = text(entry, "name")?;
-            let mut same_name =
-                running.inputs.iter().filter(|input| input.name == name && !written.contains(&input.key));
-            same_name.next().filter(|_| same_name.next().is_none())
+        let version = same_key.or_else(|| match by_name.get(text(entry, "name")?.as_str())?.as_slice() {
+            [only] => Some(*only),
+            _ => None,
         });
         versions.push(version.filter(|input| !is_off(entry) && taken.insert(&input.key)).cloned());
     }

@@ -2,7 +2,7 @@
 //! alias or is answered by name.
 
 use super::{
-    problems::{Problems, Severity},
+    problems::Problems,
     tree::{Member, Node, Value},
 };
 
@@ -195,8 +195,11 @@ impl Settler<'_> {
             Fate::AnswerUnless(value, text) => {
                 let asked = member.node.value.spelling().unwrap_or_default();
                 let harmless = value.is_empty() || asked.eq_ignore_ascii_case(value);
-                let severity = if harmless { Severity::Notice } else { Severity::Warning };
-                self.problems.push(severity, key, "has no effect".to_owned(), text.to_owned());
+                if harmless {
+                    self.problems.notice(key, "has no effect", text);
+                } else {
+                    self.problems.warning(key, "has no effect", text);
+                }
             }
         }
         None

@@ -3,9 +3,10 @@
 use serde_json::Value as Json;
 
 use super::{
-    Config, Origin, Problem, Severity,
+    Config, Origin, Problem, RefusedInput, Severity,
+    author::Author,
     document::Document,
-    env, fit, legacy,
+    env, fingerprint, fit, legacy,
     problems::{Origins, Problems},
     tree,
     validate::{Beside, validate},
@@ -23,6 +24,10 @@ pub struct Loaded {
     pub effective: Json,
     /// Entries under `inputs`, with those that were left out.
     pub inputs_written: usize,
+    /// Those that do not run as written.
+    pub refused: Vec<RefusedInput>,
+    /// What names each entry under `inputs`, in the order of the file; see [`super::Input::hash`].
+    pub hashes: Vec<String>,
     /// Where each key was written.
     #[cfg_attr(not(feature = "runtime"), allow(dead_code))]
     pub(super) origins: Origins,
@@ -37,23 +42,31 @@ impl Loaded {
         self.problems.iter().any(|problem| problem.severity == Severity::Error)
     }
 
-    /// The configuration, unless nothing useful is left: no input although some were written.
-    pub fn usable(self) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
+    /// The configuration, unless nothing useful is left: no input although some were written. Where a program wrote
+    /// them it looks at what became of each, and an empty configuration is one too.
+    pub fn usable(self) -> Result<Usable, Vec<Problem>> {
         match self.config {
             Some(config)
-                if self.inputs_written == 0
+                if self.refused.is_empty()
                     || !config.inputs.is_empty()
-                    || !failed_inputs(&self.problems) =>
+                    || config.schema_version.is_some() =>
             {
-                Ok((config, self.problems))
+                Ok(Usable { config, problems: self.problems, refused: self.refused })
             }
             _ => Err(self.problems),
         }
     }
 }
 
-fn failed_inputs(problems: &[Problem]) -> bool {
-    problems.iter().any(|problem| problem.severity == Severity::Error && problem.input().is_some())
+/// A configuration that can run, though maybe not all of it.
+#[derive(Debug)]
+pub struct Usable {
+    /// What runs.
+    pub config: Config,
+    /// Everything found.
+    pub problems: Vec<Problem>,
+    /// Inputs that do not run as written.
+    pub refused: Vec<RefusedInput>,
 }
 
 /// Reads `text`, which `file` names, under `variables`.
@@ -85,13 +98,22 @@ fn read(
             problems.locate("", origin);
             problems.error("", error.message, "correct the YAML");
             let (problems, origins) = problems.into_sorted();
-            let (effective, indices) = (Json::Null, Vec::new());
-            return Loaded { config: None, problems, effective, inputs_written: 0, origins, indices };
+            return Loaded {
+                config: None,
+                problems,
+                effective: Json::Null,
+                inputs_written: 0,
+                refused: Vec::new(),
+                hashes: Vec::new(),
+                origins,
+                indices: Vec::new(),
+            };
         }
     };
+    let (hashes, author) = (fingerprint::of_inputs(&tree), Author::of(&tree));
     env::overlay(&mut tree, variables, &mut problems);
     legacy::settle(&mut tree, &mut problems);
-    let fitted = fit::fit(&tree, &mut problems);
+    let fitted = fit::fit(&tree, author, &mut problems);
     let document: Document = match serde_json::from_value(fitted.json) {
         Ok(document) => document,
         Err(error) => {
@@ -100,10 +122,19 @@ fn read(
         }
     };
     let effective = masked(serde_json::to_value(&document).unwrap_or_default());
-    let beside = Beside { tree: &tree, indices: &fitted.inputs, running };
-    let config = validate(document, &beside, &mut problems);
+    let beside = Beside { tree: &tree, indices: &fitted.inputs, running, hashes: &hashes, author };
+    let (config, refused) = validate(document, &beside, &mut problems);
     let (problems, origins) = problems.into_sorted();
-    Loaded { config, problems, effective, inputs_written: fitted.written, origins, indices: fitted.inputs }
+    Loaded {
+        config,
+        problems,
+        effective,
+        inputs_written: fitted.written,
+        refused,
+        hashes,
+        origins,
+        indices: fitted.inputs,
+    }
 }
 
 /// Every secret by the pattern of its name; paths of secret files are no secrets.

@@ -64,6 +64,8 @@ pub struct Config {
     pub account_id: Option<String>,
     /// `tenant_id`: default of the inputs.
     pub tenant_id: Option<TenantId>,
+    /// `schema_version`: a program wrote the document, and follows what becomes of it.
+    pub schema_version: Option<u32>,
 }
 
 /// `config_mode`.
@@ -220,6 +222,8 @@ pub struct Input {
     pub batching: Batching,
     /// What is specific to the type.
     pub source: Source,
+    /// Names the entry of the document that this was made from.
+    pub hash: String,
 }
 
 /// Address and port of a listener.

@@ -1,6 +1,10 @@
 //! What is wrong with a configuration, where, and how to mend it. All of it, never only the first.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    fmt,
+    sync::Arc,
+};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -22,6 +26,18 @@ impl fmt::Display for Severity {
             Self::Error => "error",
         })
     }
+}
+
+/// What sort of a mistake it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// A value is missing, wrong, or does not go with another.
+    Invalid,
+    /// A program of another version wrote what this one does not know.
+    NotSupported,
+    /// Another input has what it wants.
+    Conflict,
 }
 
 /// Where a value was written.
@@ -61,6 +77,8 @@ impl serde::Serialize for Origin {
 pub struct Problem {
     /// How bad it is.
     pub severity: Severity,
+    /// What sort of a mistake it is.
+    pub fault: Fault,
     /// Where it was written.
     pub origin: Origin,
     /// Path of the key, such as `inputs[0].config.port`; empty for the file as a whole.
@@ -120,11 +138,23 @@ impl Origins {
 pub(super) struct Problems {
     found: Vec<Problem>,
     origins: Origins,
+    /// Keys that have an error.
+    wrong: HashSet<String>,
+    /// Inputs that have one.
+    failed: BTreeSet<usize>,
+    /// Something beyond single inputs is wrong.
+    file_failed: bool,
 }
 
 impl Problems {
     pub fn new(file: &str) -> Self {
-        Self { found: Vec::new(), origins: Origins { written: BTreeMap::new(), file: file.into() } }
+        Self {
+            found: Vec::new(),
+            origins: Origins { written: BTreeMap::new(), file: file.into() },
+            wrong: HashSet::new(),
+            failed: BTreeSet::new(),
+            file_failed: false,
+        }
     }
 
     /// Name of the file.
@@ -144,13 +174,23 @@ impl Problems {
 
     /// An error at `key`. A key has one: the first is the cause of the others.
     pub fn error(&mut self, key: &str, what: impl Into<String>, remedy: impl Into<String>) {
-        if !self.found.iter().any(|p| p.severity == Severity::Error && p.key == key) {
-            self.push(Severity::Error, key, what.into(), remedy.into());
+        self.fault(Fault::Invalid, key, what, remedy);
+    }
+
+    /// The same for another sort of mistake.
+    pub fn fault(&mut self, fault: Fault, key: &str, what: impl Into<String>, remedy: impl Into<String>) {
+        if !self.wrong.insert(key.to_owned()) {
+            return;
+        }
+        self.push(Severity::Error, fault, key, what.into(), remedy.into());
+        match self.found.last().and_then(Problem::input) {
+            Some(index) => _ = self.failed.insert(index),
+            None => self.file_failed = true,
         }
     }
 
     pub fn warning(&mut self, key: &str, what: impl Into<String>, remedy: impl Into<String>) {
-        self.push(Severity::Warning, key, what.into(), remedy.into());
+        self.push(Severity::Warning, Fault::Invalid, key, what.into(), remedy.into());
     }
 
     /// A key without effect. When it was meant to keep somebody out, running without it is no option.
@@ -165,31 +205,41 @@ impl Problems {
     }
 
     pub fn notice(&mut self, key: &str, what: impl Into<String>, remedy: impl Into<String>) {
-        self.push(Severity::Notice, key, what.into(), remedy.into());
+        self.push(Severity::Notice, Fault::Invalid, key, what.into(), remedy.into());
     }
 
-    /// A finding of any severity.
-    pub fn push(&mut self, severity: Severity, key: &str, what: String, remedy: String) {
+    fn push(&mut self, severity: Severity, fault: Fault, key: &str, what: String, remedy: String) {
         let origin = self.origin(key);
-        self.found.push(Problem { severity, origin, key: key.to_owned(), what, remedy });
+        self.found.push(Problem { severity, fault, origin, key: key.to_owned(), what, remedy });
     }
 
-    /// Says of an input with errors that it goes on as it runs.
-    pub fn goes_on(&mut self, index: usize) {
-        let errors = |p: &&mut Problem| p.severity == Severity::Error && p.input() == Some(index);
-        for problem in self.found.iter_mut().filter(errors) {
+    /// Says of inputs with errors that they go on as they run.
+    pub fn go_on(&mut self, inputs: &BTreeSet<usize>) {
+        let errors = self.found.iter_mut().filter(|problem| problem.severity == Severity::Error);
+        for problem in errors.filter(|problem| problem.input().is_some_and(|index| inputs.contains(&index))) {
             problem.remedy.push_str(". Until then the input goes on as it was; a restart would leave it out");
         }
     }
 
     /// Whether this input has an error of its own.
     pub fn input_failed(&self, index: usize) -> bool {
-        self.found.iter().any(|p| p.severity == Severity::Error && p.input() == Some(index))
+        self.failed.contains(&index)
+    }
+
+    /// The first error of each input that has one.
+    pub fn of_inputs(&self) -> BTreeMap<usize, &Problem> {
+        let mut first = BTreeMap::new();
+        for problem in self.found.iter().filter(|problem| problem.severity == Severity::Error) {
+            if let Some(index) = problem.input() {
+                first.entry(index).or_insert(problem);
+            }
+        }
+        first
     }
 
     /// Whether anything beyond single inputs is wrong.
     pub fn file_failed(&self) -> bool {
-        self.found.iter().any(|p| p.severity == Severity::Error && p.input().is_none())
+        self.file_failed
     }
 
     /// The findings in the order of the file, and where everything was written.

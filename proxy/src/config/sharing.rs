@@ -9,7 +9,7 @@
 //!   numbers need not.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{BTreeMap, HashMap},
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
@@ -17,7 +17,7 @@ use std::{
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::model::{Input, Listen, Oversize, ServerTls, Source};
-use crate::ids::DatasetKey;
+use crate::ids::{DatasetKey, TenantId};
 
 /// The protocol a listener is bound for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -78,46 +78,152 @@ impl fmt::Display for Conflict {
     }
 }
 
-/// Inputs that stand beside each other.
+/// Inputs that stand beside each other. Whoever comes is compared with one input per address of its port and with the
+/// prefixes around and inside its own, so thousands can share a port.
 #[derive(Debug, Default)]
 pub struct Sharing<'a> {
-    datasets: HashMap<&'a DatasetKey, String>,
-    claims: HashMap<(Transport, u16), Vec<Claim<'a>>>,
+    inputs: Vec<(String, &'a Input)>,
+    datasets: HashMap<&'a DatasetKey, usize>,
+    listeners: HashMap<(Transport, u16), Vec<Listener<'a>>>,
+}
+
+/// Inputs at one address of a port.
+#[derive(Debug)]
+struct Listener<'a> {
+    /// The one that came first; the others want the same.
+    first: usize,
+    listen: Listen,
+    stream: Stream<'a>,
+    /// By path, which http alone has, the holder of each prefix.
+    routes: HashMap<Option<&'a str>, BTreeMap<IpNet, usize>>,
 }
 
 impl<'a> Sharing<'a> {
     /// Takes in one more, which `label` names in messages, unless it conflicts.
     pub fn add(&mut self, label: &str, input: &'a Input) -> Result<(), Conflict> {
-        let Entry::Vacant(dataset) = self.datasets.entry(&input.key) else {
-            let other = self.datasets.get(&input.key).map_or("", String::as_str);
+        if let Some(holder) = self.datasets.get(&input.key) {
             return Err(Conflict {
                 key: "dataset_id",
-                what: format!("{} is the dataset of {other} already", input.key),
+                what: format!("{} is the dataset of {} already", input.key, self.label(*holder)),
                 remedy: "write another `dataset_id`".to_owned(),
             });
-        };
-        let claims = claims(label, input);
-        let held = |claim: &Claim<'_>| self.claims.get(&claim.place()).into_iter().flatten();
-        if let Some(conflict) =
-            claims.iter().find_map(|claim| held(claim).find_map(|earlier| conflict(claim, earlier)))
-        {
+        }
+        let claims = claims(input);
+        if let Some(conflict) = claims.iter().find_map(|claim| self.conflict(claim)) {
             return Err(conflict);
         }
-        dataset.insert(label.to_owned());
+        let own = self.inputs.len();
+        self.inputs.push((label.to_owned(), input));
+        self.datasets.insert(&input.key, own);
         for claim in claims {
-            self.claims.entry(claim.place()).or_default().push(claim);
+            let beside = self.listeners.entry(claim.place()).or_default();
+            let at = beside.iter().position(|one| one.listen == input.listen).unwrap_or_else(|| {
+                let (listen, routes) = (input.listen, HashMap::new());
+                beside.push(Listener { first: own, listen, stream: claim.stream, routes });
+                beside.len() - 1
+            });
+            if let Some(listener) = beside.get_mut(at) {
+                let route = listener.routes.entry(claim.path).or_default();
+                route.extend(claim.prefixes.into_iter().map(|prefix| (prefix, own)));
+            }
         }
         Ok(())
     }
+
+    fn label(&self, holder: usize) -> &str {
+        self.inputs.get(holder).map_or("", |(label, _)| label)
+    }
+
+    fn tenant(&self, holder: usize) -> Option<&TenantId> {
+        self.inputs.get(holder).map(|(_, input)| &input.key.tenant)
+    }
+
+    fn conflict(&self, claim: &Claim<'_>) -> Option<Conflict> {
+        let beside = self.listeners.get(&claim.place()).into_iter().flatten();
+        beside.filter(|listener| claim.input.listen.overlaps(&listener.listen)).find_map(|listener| {
+            self.other_listener(claim, listener).or_else(|| {
+                let route = listener.routes.get(&claim.path)?;
+                claim.prefixes.iter().find_map(|prefix| self.held(claim, prefix, route))
+            })
+        })
+    }
+
+    /// Why the claim and the inputs of a listener cannot share a socket.
+    fn other_listener(&self, claim: &Claim<'_>, listener: &Listener<'_>) -> Option<Conflict> {
+        let (own, theirs, other) = (claim.input.listen, listener.listen, self.label(listener.first));
+        let place = claim.name();
+        if own != theirs {
+            let what = format!("{} overlaps {} of {other} on {place}", own.host, theirs.host);
+            return because(
+                "host",
+                what,
+                "write the same `host`, which shares the listener, or another port",
+            );
+        }
+        let (stream, other_stream) = (&claim.stream, &listener.stream);
+        if stream.kind != other_stream.kind {
+            let what = format!("{place} is that of {other}, whose type is `{}`", other_stream.kind);
+            return because("port", what, "write another port");
+        }
+        let (key, _) = [
+            ("tls", stream.tls != other_stream.tls),
+            ("proxy_protocol_from", stream.proxies != other_stream.proxies),
+            ("delimiter", stream.delimiter != other_stream.delimiter),
+            ("oversize", stream.oversize != other_stream.oversize),
+        ]
+        .into_iter()
+        .find(|(_, differs)| *differs)?;
+        let what = format!("differs from that of {other}, which shares {place}");
+        because(key, what, &format!("write the same `{key}`, or another port"))
+    }
+
+    /// Why `own` cannot be had beside the prefixes of a route.
+    fn held(&self, claim: &Claim<'_>, own: &IpNet, route: &BTreeMap<IpNet, usize>) -> Option<Conflict> {
+        let place = claim.name();
+        let tenant = Some(&claim.input.key.tenant);
+        if let Some((theirs, holder)) = meeting(own, route).find(|(_, holder)| self.tenant(*holder) != tenant)
+        {
+            let owner = self.tenant(holder).map(ToString::to_string).unwrap_or_default();
+            let what = format!(
+                "{own} overlaps {theirs} of {} on {place}, which is tenant {owner}'s",
+                self.label(holder)
+            );
+            return because(
+                "allowed_sources",
+                what,
+                "give tenants sources that do not overlap, or another port",
+            );
+        }
+        let what = format!("{own} belongs to {} on {place} already", self.label(*route.get(own)?));
+        because(
+            "allowed_sources",
+            what,
+            "give each input on this port its own `allowed_sources`, or another port",
+        )
+    }
+}
+
+fn because(key: &'static str, what: String, remedy: &str) -> Option<Conflict> {
+    Some(Conflict { key, what, remedy: remedy.to_owned() })
+}
+
+/// The prefixes that contain this one or are inside it.
+fn meeting(own: &IpNet, route: &BTreeMap<IpNet, usize>) -> impl Iterator<Item = (IpNet, usize)> {
+    let around = std::iter::successors(own.supernet(), IpNet::supernet)
+        .filter_map(|prefix| Some((prefix, *route.get(&prefix)?)));
+    // Those inside follow it in order.
+    let inside = route.range(*own..).take_while(|(prefix, _)| own.contains(*prefix));
+    around.chain(inside.map(|(prefix, holder)| (*prefix, *holder)))
 }
 
 /// What an input asks of one listener.
 #[derive(Debug)]
 struct Claim<'a> {
-    label: String,
     input: &'a Input,
     transport: Transport,
     stream: Stream<'a>,
+    /// http only; another path is another place.
+    path: Option<&'a str>,
     prefixes: Vec<IpNet>,
 }
 
@@ -136,16 +242,12 @@ impl Claim<'_> {
         (self.transport, self.input.listen.port)
     }
 
-    /// http only; another path is another place.
-    fn path(&self) -> Option<&str> {
-        match &self.input.source {
-            Source::Http(http) => Some(&http.path),
-            _ => None,
-        }
+    fn name(&self) -> String {
+        format!("{} port {}", self.transport, self.input.listen.port)
     }
 }
 
-fn claims<'a>(label: &str, input: &'a Input) -> Vec<Claim<'a>> {
+fn claims(input: &Input) -> Vec<Claim<'_>> {
     let proxies = input.proxy_protocol_from.as_deref();
     let udp = |kind| (Transport::Udp, Stream { kind, ..Stream::default() });
     let streams = match &input.source {
@@ -166,57 +268,10 @@ fn claims<'a>(label: &str, input: &'a Input) -> Vec<Claim<'a>> {
             syslog.udp.as_ref().map(|_| udp("syslog")).into_iter().chain(tcp).collect()
         }
     };
-    let claim = |(transport, stream)| {
-        let prefixes = input.prefixes();
-        Claim { label: label.to_owned(), input, transport, stream, prefixes }
+    let path = match &input.source {
+        Source::Http(http) => Some(http.path.as_str()),
+        _ => None,
     };
+    let claim = |(transport, stream)| Claim { input, transport, stream, path, prefixes: input.prefixes() };
     streams.into_iter().map(claim).collect()
-}
-
-fn conflict(claim: &Claim<'_>, earlier: &Claim<'_>) -> Option<Conflict> {
-    let (own, theirs, other) = (claim.input.listen, earlier.input.listen, &earlier.label);
-    let place = format!("{} port {}", claim.transport, own.port);
-    let because = |key, what: String, remedy: &str| Some(Conflict { key, what, remedy: remedy.to_owned() });
-    if !own.overlaps(&theirs) {
-        return None;
-    }
-    if own != theirs {
-        let what = format!("{} overlaps {} of {other} on {place}", own.host, theirs.host);
-        return because("host", what, "write the same `host`, which shares the listener, or another port");
-    }
-    let (stream, other_stream) = (&claim.stream, &earlier.stream);
-    if stream.kind != other_stream.kind {
-        let what = format!("{place} is that of {other}, whose type is `{}`", other_stream.kind);
-        return because("port", what, "write another port");
-    }
-    for (key, differs) in [
-        ("tls", stream.tls != other_stream.tls),
-        ("proxy_protocol_from", stream.proxies != other_stream.proxies),
-        ("delimiter", stream.delimiter != other_stream.delimiter),
-        ("oversize", stream.oversize != other_stream.oversize),
-    ] {
-        if differs {
-            let what = format!("differs from that of {other}, which shares {place}");
-            return because(key, what, &format!("write the same `{key}`, or another port"));
-        }
-    }
-    if claim.path() != earlier.path() {
-        return None;
-    }
-    let pairs = || claim.prefixes.iter().flat_map(|one| earlier.prefixes.iter().map(move |two| (one, two)));
-    if claim.input.key.tenant != earlier.input.key.tenant {
-        let (one, two) = pairs().find(|(one, two)| one.contains(*two) || two.contains(*one))?;
-        let what = format!(
-            "{one} overlaps {two} of {other} on {place}, which is tenant {}'s",
-            earlier.input.key.tenant
-        );
-        return because("allowed_sources", what, "give tenants sources that do not overlap, or another port");
-    }
-    let (shared, _) = pairs().find(|(one, two)| one == two)?;
-    let what = format!("{shared} belongs to {other} on {place} already");
-    because(
-        "allowed_sources",
-        what,
-        "give each input on this port its own `allowed_sources`, or another port",
-    )
 }

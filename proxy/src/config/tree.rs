@@ -89,6 +89,8 @@ pub(super) fn parse(file: &Arc<str>, text: &str) -> Result<Node, Unreadable> {
         leading_zero_numbers_as_strings: true,
         underscored_numbers_as_strings: true,
         with_snippet: false,
+        // For thousands of inputs; the length of the text is bounded by whoever reads it.
+        budget: serde_saphyr::budget! { max_events: 8_000_000, max_nodes: 4_000_000 },
     };
     let raw: Spanned<Raw> = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let (line, column) = error.location().map_or((0, 0), |at| (at.line(), at.column()));

@@ -6,4 +6,5 @@ mod names;
 mod receiver;
 mod returns;
 mod site;
+mod tenants;
 mod upload;

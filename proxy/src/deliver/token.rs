@@ -1,7 +1,8 @@
 //! The upload token of a tenant, looked up at send time.
 //!
 //! A tenant with a token of its own is never served with the global one, also when its own cannot be read or was
-//! taken out of the configuration while the process runs.
+//! taken out of the configuration while the process runs. Where tenants have tokens and there is no global one, a tenant
+//! without one, such as one that an earlier owner of the spool left batches of, is not served at all.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -58,7 +59,13 @@ impl TokenStore {
             }
             None => match inner.tokens.global.clone() {
                 Some(global) => global,
-                None => return Ok(None),
+                None if inner.tokens.tenants.is_empty() => return Ok(None),
+                None => {
+                    return Err(format!(
+                        "tenant {tenant} has no token while others have; set tenants.{tenant}.bearer_token_file, or \
+                         bearer_token_file for every tenant without one of its own"
+                    ));
+                }
             },
         };
         inner.read(&secret).map(Some)
@@ -124,6 +131,11 @@ mod tests {
         assert_eq!(store.header(&acme).unwrap().unwrap(), "Bearer other");
         std::fs::write(&file, "\n").unwrap();
         assert!(store.header(&acme).unwrap_err().contains("empty"));
+        store.configure(&Tokens { global: None, ..tokens.clone() });
+        assert!(
+            store.header(&other).unwrap_err().contains("tenants.other.bearer_token_file"),
+            "a stranger's batch"
+        );
         tokens.tenants.clear();
         store.configure(&tokens);
         assert!(store.header(&acme).unwrap_err().contains("no longer configured"));

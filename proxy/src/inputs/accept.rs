@@ -32,12 +32,16 @@ use tracing::{debug, error, info, warn};
 
 use super::{
     InputStats, Refusal,
+    error::bind_remedy,
     forward::forward_writes,
     proxy_protocol,
     shares::{Holder, Share, Shares},
     tls::TlsHandle,
 };
-use crate::{config::Listen, throttle::Throttle};
+use crate::{
+    config::{Listen, Transport},
+    throttle::Throttle,
+};
 
 /// Connections the kernel completes before they are accepted.
 const BACKLOG: i32 = 4096;
@@ -117,21 +121,12 @@ impl Default for AcceptSettings {
 
 /// Why a listener could not be bound.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on tcp {address}: {error}{}", remedy(.error))]
+#[error("cannot listen on tcp {address}: {error}{}", bind_remedy(Transport::Tcp, .error))]
 pub struct BindError {
     /// Where.
     pub address: SocketAddr,
     /// What the system said.
     pub error: io::Error,
-}
-
-fn remedy(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "; another process or input holds the port, see `ss -lntp`",
-        io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
-        io::ErrorKind::AddrNotAvailable => "; `host` must be an address of this machine, 0.0.0.0 or ::",
-        _ => "",
-    }
 }
 
 /// A bound listener whose loop does not run yet.

@@ -1,13 +1,13 @@
 //! A bound listener of any kind, as the supervisor handles it.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    InputContext, InputStats, Route, Table,
+    InputContext, InputError, InputErrorKind, InputStats, Route, Table,
     accept::{AcceptSettings, Acceptor, Serve},
     http::Http,
     plan::{HttpSettings, LineSettings, ListenerKey, Settings},
@@ -16,7 +16,7 @@ use super::{
     tls::TlsHandle,
     udp::UdpListener,
 };
-use crate::config::{HttpSource, ServerTls};
+use crate::config::{HttpSource, ServerTls, Transport};
 
 /// What a listener is opened with and later changed to.
 #[derive(Debug, Clone)]
@@ -61,7 +61,7 @@ pub(super) fn open(
     counters: &Arc<InputStats>,
     shared: &InputContext,
     shards: &Arc<Shards>,
-) -> Result<Running, String> {
+) -> Result<Running, InputError> {
     match &content.settings {
         Settings::Udp(settings) => UdpListener::open(
             key.address(),
@@ -71,7 +71,7 @@ pub(super) fn open(
             shards,
         )
         .map(Running::Udp)
-        .map_err(|error| format!("cannot listen on {key}: {error}{}", remedy(&error))),
+        .map_err(|error| InputError::bind(key, Transport::Udp, &error)),
         Settings::Lines(settings) => Accepting::open(key, &content.settings, shared, counters, || {
             LineService::new(shared.clone(), content.table(), settings.clone(), Arc::clone(counters))
         })
@@ -80,15 +80,6 @@ pub(super) fn open(
             Arc::new(Http::new(shared.clone(), &content.routes))
         })
         .map(Running::Http),
-    }
-}
-
-fn remedy(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "; another process holds the port, see `ss -lnup`",
-        io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
-        io::ErrorKind::AddrNotAvailable => "; `host` must be an address of this machine, 0.0.0.0 or ::",
-        _ => "",
     }
 }
 
@@ -113,7 +104,7 @@ impl Running {
     }
 
     /// Goes on with other routes and settings. What did not change is not touched. On an error the old settings hold.
-    pub fn change(&self, old: &Content, new: &Content) -> Result<(), String> {
+    pub fn change(&self, old: &Content, new: &Content) -> Result<(), InputError> {
         if !old.same_routes(new) {
             match self {
                 Self::Udp(listener) => listener.set_table(new.table()),
@@ -157,10 +148,10 @@ impl<S: Serve> Accepting<S> {
         context: &InputContext,
         counters: &Arc<InputStats>,
         service: impl FnOnce() -> Arc<S>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, InputError> {
         let _entered = context.runtime.enter();
         let acceptor = Acceptor::bind(key.listen, accept_settings(settings, None)?)
-            .map_err(|error| error.to_string())?
+            .map_err(|failed| InputError::bind(key, Transport::Tcp, &failed.error))?
             .count_in(Arc::clone(counters));
         let (service, stop) = (service(), CancellationToken::new());
         let (settings, address) = (acceptor.settings(), acceptor.local_addr());
@@ -168,7 +159,7 @@ impl<S: Serve> Accepting<S> {
         Ok(Self { service, settings, address, stop, task })
     }
 
-    fn change(&self, settings: &Settings) -> Result<(), String> {
+    fn change(&self, settings: &Settings) -> Result<(), InputError> {
         let present = self.settings.load().tls.clone();
         self.settings.store(Arc::new(accept_settings(settings, present)?));
         Ok(())
@@ -181,7 +172,10 @@ impl<S: Serve> Accepting<S> {
 }
 
 /// What the accept loop needs of a listener's settings; a certificate that is in use already is kept.
-fn accept_settings(settings: &Settings, present: Option<Arc<TlsHandle>>) -> Result<AcceptSettings, String> {
+fn accept_settings(
+    settings: &Settings,
+    present: Option<Arc<TlsHandle>>,
+) -> Result<AcceptSettings, InputError> {
     let (tls, proxy, max_connections, max_connections_per_source) = match settings {
         Settings::Udp(_) => return Ok(AcceptSettings::default()),
         Settings::Lines(LineSettings {
@@ -205,9 +199,11 @@ fn accept_settings(settings: &Settings, present: Option<Arc<TlsHandle>>) -> Resu
     })
 }
 
-fn handle(tls: &ServerTls, present: Option<Arc<TlsHandle>>) -> Result<Arc<TlsHandle>, String> {
+fn handle(tls: &ServerTls, present: Option<Arc<TlsHandle>>) -> Result<Arc<TlsHandle>, InputError> {
     match present {
         Some(present) if present.settings() == tls => Ok(present),
-        _ => TlsHandle::load(tls).map(Arc::new).map_err(|error| error.to_string()),
+        _ => TlsHandle::load(tls)
+            .map(Arc::new)
+            .map_err(|error| InputError::new(InputErrorKind::Certificate, error)),
     }
 }

@@ -12,6 +12,7 @@
 pub mod accept;
 mod context;
 mod decoder;
+mod error;
 mod forward;
 pub mod http;
 mod listener;
@@ -34,6 +35,7 @@ pub mod tls;
 mod udp;
 
 pub use context::{Decoded, Decoder, InputContext, Route, RouteError, Table};
+pub use error::{InputError, InputErrorKind};
 pub use senders::Senders;
 pub use stats::{InputState, InputStats, Refusal};
 pub use status::{InputStatus, ListenerStatus};

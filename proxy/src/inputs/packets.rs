@@ -96,8 +96,19 @@ impl<'a> Iterator for Datagrams<'a> {
 impl PacketBatch {
     /// One that is handed over with `full` bytes. Its memory is used as it fills.
     pub fn new(full: usize) -> Self {
-        let bytes = Vec::with_capacity(full + MESSAGE);
-        Self { received_ns: 0, bytes, lengths: Vec::new(), groups: Vec::new(), ports: Vec::new(), full }
+        Self { bytes: Vec::with_capacity(full + MESSAGE), ..Self::unused(full) }
+    }
+
+    /// The same that holds no memory until it is used.
+    pub fn unused(full: usize) -> Self {
+        Self {
+            received_ns: 0,
+            bytes: Vec::new(),
+            lengths: Vec::new(),
+            groups: Vec::new(),
+            ports: Vec::new(),
+            full,
+        }
     }
 
     pub fn is_empty(&self) -> bool {

@@ -24,6 +24,7 @@ fn input(name: &str, source: Source) -> Input {
             compression_adaptive: true,
         },
         source,
+        hash: String::new(),
     }
 }
 

@@ -61,6 +61,7 @@ fn route() -> Arc<Route> {
         proxy_protocol_from: None,
         batching: BATCHING,
         source: Source::Tcp(source),
+        hash: String::new(),
     };
     Arc::new(Route::new(input, Arc::default()).unwrap())
 }

@@ -5,14 +5,17 @@
 //!                          ^---------------- emptied batches -----------'
 //! ```
 //! With the first listener what the batches of all pairs may hold is set aside from the memory budget, which also says
-//! how many there are and how large ([`Batches`]).
+//! how many there are and how large ([`Batches`]). With the end of the last one it is given back.
 //!
 //! When the decoder is behind, the receiver waits, the kernel's buffers fill and the kernel drops and counts.
 
 use std::{
     collections::HashMap,
     io,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     thread::JoinHandle,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -54,6 +57,7 @@ pub(super) struct Shards {
     /// Bytes of all batches.
     needed: usize,
     aside: Mutex<Reservation>,
+    listeners: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -66,6 +70,8 @@ struct Shard {
 enum Command {
     Add(Arc<UdpPort>, Arc<UdpSocket>),
     Remove(u64, oneshot::Sender<()>),
+    /// Nothing is received from now on: let go of the batches.
+    Rest,
     Stop,
 }
 
@@ -76,7 +82,8 @@ impl Shards {
         let batches = Batches::within(memory.total(), count);
         let all =
             (0..count).map(|number| Shard::start(number, context, batches)).collect::<io::Result<_>>()?;
-        Ok(Arc::new(Self { all, memory, needed: count * batches.memory(), aside: Mutex::default() }))
+        let needed = count * batches.memory();
+        Ok(Arc::new(Self { all, memory, needed, aside: Mutex::default(), listeners: AtomicUsize::default() }))
     }
 
     /// Number of pairs: sockets a listener needs.
@@ -87,6 +94,7 @@ impl Shards {
     /// Receives from these sockets, one per pair.
     pub fn add(&self, port: &Arc<UdpPort>, sockets: &[Arc<UdpSocket>]) -> io::Result<()> {
         self.set_aside();
+        self.listeners.fetch_add(1, Relaxed);
         for (shard, socket) in self.all.iter().zip(sockets) {
             shard.send(Command::Add(Arc::clone(port), Arc::clone(socket)))?;
         }
@@ -116,8 +124,17 @@ impl Shards {
                 let _ = wait.await;
             }
         };
-        if tokio::time::timeout(CLOSE_TIMEOUT, all).await.is_err() {
+        let drained = tokio::time::timeout(CLOSE_TIMEOUT, all).await.is_ok();
+        if !drained {
             tracing::warn!("the spool takes nothing; a UDP listener is closed in the background");
+        }
+        let was_last = self.listeners.fetch_sub(1, Relaxed) == 1;
+        // What is still on its way is in batches that must be accounted for; the next last listener's end frees them.
+        if was_last && drained {
+            for shard in &self.all {
+                let _ = shard.send(Command::Rest);
+            }
+            self.memory.give_back(std::mem::take(&mut *self.aside.lock()));
         }
     }
 
@@ -151,7 +168,7 @@ impl Shard {
             commands: inbox,
             sockets: HashMap::new(),
             inbox: Inbox::new(),
-            batch: PacketBatch::new(batches.full),
+            batch: PacketBatch::unused(batches.full),
             full: batches.full,
             since: None,
             decoder: to_decoder,
@@ -259,6 +276,10 @@ impl Reception {
                     self.remove(port);
                     self.hand_over();
                     let _ = self.decoder.send(Work::Flush(done));
+                }
+                Ok(Command::Rest) => {
+                    self.batch = PacketBatch::unused(self.full);
+                    while self.spare.try_recv().is_ok() {}
                 }
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => {
                     for port in self.sockets.keys().copied().collect::<Vec<_>>() {

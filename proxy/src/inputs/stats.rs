@@ -6,6 +6,8 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::InputError;
+
 /// Why something that arrived was not accepted. Each is a value of the metric label `cause`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Refusal {
@@ -64,10 +66,11 @@ impl Refusal {
 }
 
 /// Whether an input listens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InputState {
     /// Not tried yet.
+    #[default]
     Starting,
     /// Socket open.
     Listening,
@@ -102,7 +105,7 @@ pub struct InputStats {
     /// Open connections.
     pub connections: AtomicU64,
     refused: [AtomicU64; Refusal::ALL.len()],
-    state: Mutex<(InputState, Option<String>)>,
+    state: Mutex<(InputState, Option<InputError>)>,
 }
 
 impl Default for InputStats {
@@ -136,12 +139,12 @@ impl InputStats {
     }
 
     /// State and last error.
-    pub fn state(&self) -> (InputState, Option<String>) {
+    pub fn state(&self) -> (InputState, Option<InputError>) {
         self.state.lock().clone()
     }
 
     /// Sets the state; `error` says why it is not listening, or not as configured.
-    pub fn set_state(&self, state: InputState, error: Option<String>) {
+    pub fn set_state(&self, state: InputState, error: Option<InputError>) {
         *self.state.lock() = (state, error);
     }
 }

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    InputContext, InputState, InputStats, InputStatus, ListenerStatus, Route,
+    InputContext, InputError, InputErrorKind, InputState, InputStats, InputStatus, ListenerStatus, Route,
     listener::{self, Content, Running},
     metrics,
     plan::{self, ListenerKey, Settings},
@@ -162,7 +162,7 @@ struct Listener {
     /// Counts what belongs to no input.
     counters: Arc<InputStats>,
     running: Option<Running>,
-    error: Option<String>,
+    error: Option<InputError>,
     retry: Option<Retry>,
 }
 
@@ -201,8 +201,10 @@ impl Actor {
     async fn apply(&mut self, inputs: Vec<Input>) {
         self.generation += 1;
         let plan = plan::plan(&inputs);
-        let mut problems: HashMap<usize, String> =
-            plan.conflicts.into_iter().map(|conflict| (conflict.input, conflict.reason)).collect();
+        let conflict = |conflict: plan::Conflict| {
+            (conflict.input, InputError::new(InputErrorKind::Conflict, conflict.reason))
+        };
+        let mut problems: HashMap<_, _> = plan.conflicts.into_iter().map(conflict).collect();
         let routes = self.make_routes(&inputs, &mut problems);
         let closing = self.change_listeners(plan.listeners, &routes);
         self.bind(|listener| listener.running.is_none());
@@ -222,7 +224,7 @@ impl Actor {
     fn make_routes(
         &self,
         inputs: &[Input],
-        problems: &mut HashMap<usize, String>,
+        problems: &mut HashMap<usize, InputError>,
     ) -> HashMap<usize, Arc<Route>> {
         let mut routes = HashMap::new();
         for (index, input) in inputs.iter().enumerate() {
@@ -237,7 +239,9 @@ impl Actor {
             };
             match route {
                 Ok(route) => _ = routes.insert(index, route),
-                Err(error) => _ = problems.insert(index, error.to_string()),
+                Err(error) => {
+                    _ = problems.insert(index, InputError::new(InputErrorKind::Invalid, error));
+                }
             }
         }
         routes
@@ -292,7 +296,7 @@ impl Actor {
     }
 
     /// Puts the inputs on the board.
-    fn show(&self, inputs: &[Input], problems: &HashMap<usize, String>) {
+    fn show(&self, inputs: &[Input], problems: &HashMap<usize, InputError>) {
         let records = inputs.iter().enumerate().map(|(index, input)| {
             let route = self.routes.get(&(input.name.clone(), input.key.clone()));
             let stats = match problems.get(&index) {
@@ -401,7 +405,8 @@ impl Listener {
             Ok(()) => (self.error, self.retry) = (None, None),
             Err(error) => {
                 self.old_settings = Some(old.settings);
-                self.failed(format!("{} goes on with its old settings: {error}", running.address()));
+                let text = format!("{} goes on with its old settings: {error}", running.address());
+                self.failed(InputError { text, ..error });
             }
         }
         self.running = Some(running);
@@ -413,7 +418,7 @@ impl Listener {
         format!("{} {address}", key.transport)
     }
 
-    fn failed(&mut self, error: String) {
+    fn failed(&mut self, error: InputError) {
         let pause = self.retry.map_or(RETRY.0, |retry| (2 * retry.pause).min(RETRY.1));
         self.retry = Some(Retry { at: Instant::now() + pause, pause });
         if self.error.as_ref() != Some(&error) {

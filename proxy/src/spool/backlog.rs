@@ -1,4 +1,4 @@
-//! Closed batches: an index in memory, one lock, never held across I/O.
+//! Closed batches, and which are open: an index in memory, one lock, never held across I/O.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -10,13 +10,14 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{
-    Entry, Stamp, State, Totals,
+    Entry, Stamp, State, TenantBytes, Totals,
     files::{Name, Tree},
     metrics::{SpoolMetrics, Usage},
+    open_batch::Building,
 };
 use crate::{
     batch::Class,
-    ids::DatasetKey,
+    ids::{DatasetKey, TenantId},
     ledger::{Ledger, Place},
 };
 
@@ -125,6 +126,8 @@ struct Index {
     touched: BTreeSet<DatasetKey>,
     /// The DLQ in the order of eviction.
     dlq: BTreeSet<(Class, Stamp)>,
+    /// Batches that the writer has begun and that are not in here yet.
+    open: HashMap<Stamp, Arc<Building>>,
 }
 
 impl Index {
@@ -191,12 +194,20 @@ impl Backlog {
         Self { index: Mutex::default(), version: watch::Sender::new(0), ledger, metrics, usage }
     }
 
+    /// The writer begins a batch.
+    pub fn begin(&self, batch: &Arc<Building>) {
+        self.index.lock().open.insert(batch.name.stamp, Arc::clone(batch));
+    }
+
     /// A batch comes in.
     pub fn insert(&self, record: Record, origin: Origin) {
         let (state, lines, bytes) = (record.entry.state, record.entry.lines, record.entry.file_bytes);
         let mut index = self.index.lock();
         match origin {
-            Origin::Closed => self.ledger.transfer(Place::Open, state.place(), lines),
+            Origin::Closed => {
+                index.open.remove(&record.entry.stamp);
+                self.ledger.transfer(Place::Open, state.place(), lines);
+            }
             Origin::Found => self.ledger.import(state.place(), lines),
             Origin::Half => {}
         }
@@ -288,6 +299,23 @@ impl Backlog {
         let index = self.index.lock();
         let all = index.datasets.iter().map(|(key, dataset)| (key.clone(), dataset.of(state).totals()));
         all.filter(|(_, totals)| totals.batches > 0).collect()
+    }
+
+    /// What each tenant has in here, open batches too.
+    pub fn by_tenant(&self) -> BTreeMap<TenantId, TenantBytes> {
+        let index = self.index.lock();
+        let mut tenants = BTreeMap::<TenantId, TenantBytes>::new();
+        for (key, dataset) in &index.datasets {
+            let bytes = tenants.entry(key.tenant.clone()).or_default();
+            let [queue, retry, dlq] = &dataset.states;
+            bytes.queue_bytes += queue.bytes + retry.bytes;
+            bytes.dlq_bytes += dlq.bytes;
+        }
+        for batch in index.open.values() {
+            tenants.entry(batch.key.dataset.tenant.clone()).or_default().open_bytes +=
+                batch.logged.load(Relaxed);
+        }
+        tenants
     }
 
     /// The batch that makes room next: oldest unacknowledged one of the dataset that has the most of them.

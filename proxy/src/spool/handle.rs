@@ -1,7 +1,7 @@
 //! The handle that inputs and delivery have.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Read},
     sync::{
         Arc,
@@ -14,14 +14,14 @@ use crossbeam_channel::bounded;
 use tokio::sync::oneshot;
 
 use super::{
-    Entry, Failure, Full, Refused, Shared, Stamp, State, Totals, UsageNow,
+    Entry, Failure, Full, Refused, Shared, Stamp, State, TenantBytes, Totals, UsageNow,
     worker::{Answer, Op},
     writer::Message,
 };
 use crate::{
     batch::{Body, Chunk, Class},
     config::Spooling,
-    ids::DatasetKey,
+    ids::{DatasetKey, TenantId},
 };
 
 /// A handle to the running spool; clones share it.
@@ -120,6 +120,16 @@ impl SpoolHandle {
     /// Sums per dataset of all batches in a state.
     pub fn totals(&self, state: State) -> Vec<(DatasetKey, Totals)> {
         self.shared.backlog.totals(state)
+    }
+
+    /// What each tenant has in the spool, open batches too.
+    pub fn by_tenant(&self) -> BTreeMap<TenantId, TenantBytes> {
+        self.shared.backlog.by_tenant()
+    }
+
+    /// Whether that is all there is: what earlier runs left has been read, all of it.
+    pub fn is_fully_known(&self) -> bool {
+        self.shared.recovered.is_set() && self.shared.unreadable() == 0
     }
 
     /// One batch.

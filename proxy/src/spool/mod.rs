@@ -10,6 +10,7 @@
 use std::{fmt, sync::Arc, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 #[macro_use]
 mod failpoint;
@@ -204,6 +205,24 @@ pub struct Totals {
     pub oldest: Option<Stamp>,
     /// Name of the newest.
     pub newest: Option<Stamp>,
+}
+
+/// What a tenant has in the spool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
+pub struct TenantBytes {
+    /// In batches that are not closed yet, as they are in the log.
+    pub open_bytes: u64,
+    /// In closed batches that wait for delivery.
+    pub queue_bytes: u64,
+    /// In the dead-letter queue.
+    pub dlq_bytes: u64,
+}
+
+impl TenantBytes {
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.open_bytes + self.queue_bytes + self.dlq_bytes
+    }
 }
 
 /// Bytes and limits at one moment.

@@ -31,6 +31,8 @@ pub struct Building {
     pub len: AtomicU64,
     /// Bytes handed to the filer and not yet in the file.
     pub under_way: AtomicU64,
+    /// Bytes of its frames in the log.
+    pub logged: AtomicU64,
     /// Some bytes were given up at the end of the process; none may follow in their place.
     pub given_up: AtomicBool,
 }
@@ -77,6 +79,7 @@ impl OpenBatch {
                 key: key.clone(),
                 len: AtomicU64::new(0),
                 under_way: AtomicU64::new(0),
+                logged: AtomicU64::new(0),
                 given_up: AtomicBool::new(false),
             }),
             due: begun + chunk.stream.batching.timeout,
@@ -135,6 +138,8 @@ impl OpenBatch {
 
     /// The next frame's header for `chunk`, counted in.
     pub fn add(&mut self, chunk: &Chunk) -> Header {
+        let (Body::Raw(bytes) | Body::Member(bytes)) = &chunk.body;
+        self.file.logged.fetch_add(bytes.len() as u64, Relaxed);
         let header = Header {
             kind: if matches!(chunk.body, Body::Raw(_)) { Kind::Raw } else { Kind::Member },
             stamp: self.stamp(),

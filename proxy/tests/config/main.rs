@@ -4,15 +4,17 @@
 
 mod environment;
 mod former;
+mod many;
 mod problems;
 mod reload;
 mod sharing;
 mod values;
+mod version;
 
 use std::{path::PathBuf, time::Duration};
 
 use bytefreezer_proxy::config::{
-    self, Config, DataFormat, Difference, KeepRaw, Loaded, Oversize, Problem, Secret, Severity, Source,
+    self, Config, DataFormat, Difference, Fault, KeepRaw, Loaded, Oversize, Problem, Secret, Severity, Source,
 };
 
 const HEAD: &str = "config_mode: local-only\ntenant_id: acme\nreceiver: {base_url: \"http://r:8080\"}\n";

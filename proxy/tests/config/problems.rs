@@ -125,7 +125,7 @@ fn h26_one_wrong_input_does_not_keep_the_others_from_running() {
     problem(&loaded, "inputs[3]");
     problem(&loaded, "inputs[4].type");
     problem(&loaded, "inputs[6].config.dataset_id");
-    let (config, ..) = loaded.usable().unwrap();
+    let config = loaded.usable().unwrap().config;
     assert_eq!(config.inputs.iter().map(|input| input.listen.port).collect::<Vec<_>>(), [2]);
     let none = load(&inputs("  - {type: udp, name: a, config: {port: 0}}\n"));
     assert!(none.usable().is_err(), "nothing useful is left");

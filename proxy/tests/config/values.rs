@@ -189,7 +189,7 @@ fn h14_old_tokens_inside_inputs_find_their_place() {
     ] {
         let loaded =
             load(&inputs(&format!("  - {{type: udp, name: other, config: {{port: 3}}}}\n  - {entry}\n")));
-        let (config, _) = loaded.usable().unwrap();
+        let config = loaded.usable().unwrap().config;
         let token = config.tokens.tenants.get(&"beta".parse().unwrap());
         assert_eq!(token, Some(&Secret::Inline("upload".into())), "its batches may be in the spool: {entry}");
     }

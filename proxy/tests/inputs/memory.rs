@@ -8,7 +8,7 @@ use std::{
 
 use bytefreezer_proxy::batch::Class;
 
-use crate::rig::{Rig, config, http, on_host, tcp, until};
+use crate::rig::{Rig, config, http, on_host, sender, tcp, udp, until};
 
 fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
@@ -117,4 +117,21 @@ fn noise(seed: u64) -> Vec<u8> {
         b'0' + (state >> 58) as u8
     };
     (0..200_000).map(byte).chain([b'\n']).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_set_aside_for_datagrams_comes_back_with_the_end_of_the_last_listener() {
+    let mut rig = Rig::start(vec![http("web")]).await;
+    let before = rig.memory.used();
+    for _ in 0..2 {
+        rig.apply(vec![http("web"), udp("one"), on_host(udp("two"), "127.0.0.2")]).await;
+        sender("127.0.0.1", rig.address("one", "udp")).send(b"{}").unwrap();
+        rig.wait_status("one", |status| status.lines > 0).await;
+        let with = rig.memory.used();
+        assert!(with >= before + (1 << 20), "{before} -> {with}");
+        rig.apply(vec![http("web"), on_host(udp("two"), "127.0.0.2")]).await;
+        until("one goes on", || (rig.memory.used() >= before + (1 << 20)).then_some(()).ok_or(())).await;
+        rig.apply(vec![http("web")]).await;
+        until("all of it", || (rig.memory.used() == before).then_some(()).ok_or(())).await;
+    }
 }

@@ -235,6 +235,7 @@ pub fn config(inputs: Vec<Input>) -> Config {
         mode: Mode::LocalOnly,
         account_id: None,
         tenant_id: None,
+        schema_version: None,
     }
 }
 
@@ -252,6 +253,7 @@ pub fn input(name: &str, source: Source) -> Input {
         proxy_protocol_from: None,
         batching: batching(),
         source,
+        hash: String::new(),
     }
 }
 

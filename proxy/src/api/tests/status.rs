@@ -17,7 +17,10 @@ use super::{
     super::Delivery,
     world::{World, answer, config, guarded, key},
 };
-use crate::inputs::InputState;
+use crate::{
+    config::{Fault, RefusedInput},
+    inputs::{InputErrorKind, InputState},
+};
 
 async fn world() -> World {
     World::new(config()).await
@@ -62,9 +65,12 @@ async fn the_status_shows_inputs_configuration_and_events() {
 #[tokio::test]
 async fn a_wait_ends_with_a_change_of_state_configuration_or_circuit_but_not_of_a_counter() {
     let world = world().await;
-    let steps: [&dyn Fn(); 4] = [
+    let steps: [&dyn Fn(); 7] = [
         &|| world.inputs.lock()[0].state = InputState::Retrying,
-        &|| world.inputs.lock()[0].error = Some("busy".to_owned()),
+        &|| world.inputs.lock()[0].error_kind = Some(InputErrorKind::InUse),
+        &|| world.inputs.lock()[0].errno = Some(98),
+        &|| world.inputs.lock()[0].addresses.clear(),
+        &|| "another".clone_into(&mut world.inputs.lock()[0].hash),
         &|| world.change(|running| "two".clone_into(&mut running.hash)),
         &|| *world.delivery.lock() = circuit(),
     ];
@@ -82,6 +88,7 @@ async fn a_wait_ends_with_a_change_of_state_configuration_or_circuit_but_not_of_
     }
     let now = etag(&world.get("/api/v1/status").await.1);
     world.inputs.lock()[0].messages += 1;
+    world.inputs.lock()[0].error = Some("the same in other words".to_owned());
     world.state.ledger.accept(1);
     let start = Instant::now();
     let (status, same) = world.get(&format!("/api/v1/status?after={now}&wait=1")).await;
@@ -89,6 +96,64 @@ async fn a_wait_ends_with_a_change_of_state_configuration_or_circuit_but_not_of_
     assert!(start.elapsed() >= Duration::from_secs(1));
     let (_, other) = world.get("/api/v1/status?after=other&wait=60").await;
     assert_eq!(other["inputs"][0]["state"], "retrying");
+}
+
+/// What the operator goes by.
+#[tokio::test]
+async fn an_entry_that_was_refused_is_shown_beside_what_goes_on() {
+    let world = world().await;
+    let refused = |goes_on| RefusedInput {
+        name: "net/new".to_owned(),
+        kind: "netflow".to_owned(),
+        tenant_id: "acme".to_owned(),
+        dataset_id: "new".to_owned(),
+        hash: "hash-of-new".to_owned(),
+        fault: Fault::NotSupported,
+        problem: "config.yaml:9:5: error: inputs[2].config.foo: is no known key".to_owned(),
+        goes_on,
+    };
+    let before = etag(&world.get("/api/v1/status").await.1);
+    world.change(|running| running.refused = vec![refused(Some(key("acme", "flows"))), refused(None)]);
+    let (_, status) = world.get("/api/v1/status").await;
+    assert_ne!(etag(&status), before);
+    let inputs = status["inputs"].as_array().unwrap();
+    assert_eq!(inputs.len(), 3);
+    let shown = |input: &Value| {
+        let text = |name: &str| input[name].as_str().unwrap_or_default().to_owned();
+        (text("name"), text("hash"), text("state"), text("error_kind"))
+    };
+    let expected = |name: &str, hash: &str, state: &str, kind: &str| {
+        (name.to_owned(), hash.to_owned(), state.to_owned(), kind.to_owned())
+    };
+    assert_eq!(shown(&inputs[0]), expected("flows", "hash-of-flows", "listening", "not_supported"));
+    assert_eq!(shown(&inputs[1]), expected("hooks", "hash-of-hooks", "listening", ""));
+    assert_eq!(shown(&inputs[2]), expected("net/new", "hash-of-new", "rejected", "not_supported"));
+    assert_eq!((&inputs[2]["type"], &inputs[0]["error"]), (&json!("unknown"), &inputs[2]["error"]));
+    assert_eq!(
+        (&inputs[0]["receive_buffer"], &inputs[0]["receive_buffer_wanted"]),
+        (&json!(0), &json!(8 << 20))
+    );
+}
+
+#[tokio::test]
+async fn the_status_shows_how_full_the_spool_is_and_with_whose_bytes() {
+    let world = world().await;
+    world.batch(&key("acme", "flows"), "{\"n\":1}\n").await;
+    world.buried(&key("other", "hooks"), "{\"n\":2}\n", crate::spool::Reason::Server).await;
+    let (_, status) = world.get("/api/v1/status").await;
+    let spool = &status["spool"];
+    let of = |tenant: &str, place: &str| spool["tenants"][tenant][place].as_u64().unwrap();
+    assert!(of("acme", "queue_bytes") > 0 && of("other", "dlq_bytes") > 0, "{spool}");
+    assert_eq!(
+        (of("acme", "dlq_bytes"), of("other", "queue_bytes"), of("acme", "open_bytes")),
+        (0, 0, 0),
+        "{spool}"
+    );
+    assert!(spool["bytes"].as_u64() >= Some(of("acme", "queue_bytes")), "{spool}");
+    assert!(
+        spool["limit_bytes"].as_u64() > Some(0) && spool["dlq_bytes"] == of("other", "dlq_bytes"),
+        "{spool}"
+    );
 }
 
 #[tokio::test]
@@ -116,6 +181,9 @@ async fn w39_readiness_is_false_when_nothing_is_taken_in() {
     let (status, text) = ready().await;
     assert_eq!(status, 503);
     assert!(text.contains("2055 is busy"), "{text}");
+    // Who reads every input's state must not lose sight of the process.
+    world.change(|running| running.config.schema_version = Some(1));
+    assert_eq!(ready().await.0, 200);
     world.inputs.lock()[1].state = InputState::Starting;
     assert_eq!(ready().await.0, 503);
     world.inputs.lock().clear();

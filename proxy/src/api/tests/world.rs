@@ -67,6 +67,7 @@ fn input(name: &str, port: u16, source: Source) -> Input {
         proxy_protocol_from: None,
         batching: batching(),
         source,
+        hash: format!("hash-of-{name}"),
     }
 }
 
@@ -130,6 +131,7 @@ pub fn config() -> Config {
         mode: Mode::LocalOnly,
         account_id: None,
         tenant_id: None,
+        schema_version: None,
     }
 }
 
@@ -193,6 +195,7 @@ impl World {
             generation: 1,
             since: Timestamp::now(),
             left_out: Vec::new(),
+            refused: Vec::new(),
             needs_restart: Vec::new(),
         };
         let (ask_inputs, ask_delivery, ask_spool) = (inputs.clone(), delivery.clone(), spool_trouble.clone());

@@ -20,6 +20,10 @@ pub(super) const YEAR: u64 = 31_536_000;
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Document {
+    /// Version of the keys, in a file that a program writes; this version knows 1. Then an input with an unknown key
+    /// or word does not run and the rest does, also when no input is left. Leave it out in a file written by hand.
+    #[schemars(range(min = 1))]
+    pub schema_version: Option<u32>,
     /// The program's name.
     pub app: App,
     /// What is logged, and how.

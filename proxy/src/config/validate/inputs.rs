@@ -26,6 +26,8 @@ pub(super) struct InputContext<'a> {
     pub batching: &'a Batching,
     pub limits: &'a Limits,
     pub receiver_payload: u64,
+    /// Of every entry of the file.
+    pub hashes: &'a [String],
 }
 
 /// An input with its place in the file.
@@ -44,7 +46,8 @@ pub(super) fn validate(
     let mut built = Vec::with_capacity(written.len());
     for (position, document) in written.into_iter().enumerate() {
         let index = indices.get(position).copied().unwrap_or(position);
-        let mut reader = Reader { key: format!("inputs[{index}]"), context, problems: &mut *problems };
+        let hash = context.hashes.get(index).cloned().unwrap_or_default();
+        let mut reader = Reader { key: format!("inputs[{index}]"), hash, context, problems: &mut *problems };
         let input = match document {
             InputDocument::Udp(entry) => reader.udp(entry),
             InputDocument::Tcp(entry) => reader.tcp(entry),
@@ -61,6 +64,7 @@ pub(super) fn validate(
 struct Reader<'a> {
     /// `inputs[n]`.
     key: String,
+    hash: String,
     context: &'a InputContext<'a>,
     problems: &'a mut Problems,
 }
@@ -263,6 +267,7 @@ impl Reader<'_> {
             proxy_protocol_from,
             batching,
             source,
+            hash: std::mem::take(&mut self.hash),
         })
     }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::inputs::Built;
 use crate::config::{
     model::{Input, Listen, Server, Source},
-    problems::Problems,
+    problems::{Fault, Problems},
     sharing::{Conflict, Sharing},
 };
 
@@ -47,9 +47,7 @@ pub(super) fn arrange(
     for (index, conflict) in placed.conflicts {
         report(index, conflict, problems);
     }
-    for index in kept {
-        problems.goes_on(index);
-    }
+    problems.go_on(&kept);
     let mut inputs = placed.inputs;
     inputs.sort_by_key(|(index, _)| *index);
     inputs.into_iter().map(|(_, input)| input.clone()).collect()
@@ -118,7 +116,8 @@ fn label(index: usize) -> String {
 }
 
 fn report(index: usize, conflict: Conflict, problems: &mut Problems) {
-    problems.error(&format!("inputs[{index}].config.{}", conflict.key), conflict.what, conflict.remedy);
+    let key = format!("inputs[{index}].config.{}", conflict.key);
+    problems.fault(Fault::Conflict, &key, conflict.what, conflict.remedy);
 }
 
 /// Whether the API stands where the input wants to listen.

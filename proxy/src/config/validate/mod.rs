@@ -4,10 +4,12 @@
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{
+    author::Author,
     document::{self, ConfigMode, Document, LogEncoding, LogLevel},
     former,
     model::{Batching, Config, Limits, Logging, Mode, Receiver, Secret, Server, ServerTls, Spooling, Tokens},
     problems::{Origin, Problems},
+    refused::{self, RefusedInput},
     tree::Node,
 };
 use crate::ids::TenantId;
@@ -28,10 +30,19 @@ pub(super) struct Beside<'a> {
     pub indices: &'a [usize],
     /// What runs.
     pub running: Option<&'a Config>,
+    /// Of each entry under `inputs` its name for itself.
+    pub hashes: &'a [String],
+    /// Who wrote it.
+    pub author: Author,
 }
 
-/// The configuration, unless something is wrong with the file as a whole.
-pub(super) fn validate(document: Document, beside: &Beside<'_>, problems: &mut Problems) -> Option<Config> {
+/// The configuration, unless something is wrong with the file as a whole, and the entries under `inputs` that do not
+/// run as written.
+pub(super) fn validate(
+    document: Document,
+    beside: &Beside<'_>,
+    problems: &mut Problems,
+) -> (Option<Config>, Vec<RefusedInput>) {
     mode(&document, problems);
     let tenant_id = document.tenant_id.as_deref().and_then(|id| tenant(id, "tenant_id", problems));
     let receiver = receiver(&document.receiver, problems);
@@ -51,6 +62,7 @@ pub(super) fn validate(document: Document, beside: &Beside<'_>, problems: &mut P
         batching: &batching,
         limits: &limits,
         receiver_payload: receiver.max_payload_size,
+        hashes: beside.hashes,
     };
     tokens::add_old(beside.tree, tenant_id.as_ref(), &mut tokens, problems);
     let built = inputs::validate(document.inputs, beside.indices, &context, problems);
@@ -59,14 +71,16 @@ pub(super) fn validate(document: Document, beside: &Beside<'_>, problems: &mut P
     if let Some(running) = beside.running {
         tokens::keep(&former, running, &mut tokens, problems);
     }
-    if inputs.is_empty() && total == 0 {
+    let refused = refused::of(beside.tree, &former, beside.hashes, problems);
+    if inputs.is_empty() && total == 0 && !beside.author.is_program() {
         problems.warning(
             "inputs",
             "are empty: nothing is listened on",
             "add an entry, such as `- {type: syslog, name: edge, config: {port: 5514}}`",
         );
     }
-    (!problems.file_failed()).then_some(Config {
+    let failed = problems.file_failed();
+    let config = (!failed).then_some(Config {
         app_name: values::product(&document.app.name, problems),
         logging: logging(&document.logging),
         server,
@@ -79,7 +93,9 @@ pub(super) fn validate(document: Document, beside: &Beside<'_>, problems: &mut P
         mode: Mode::LocalOnly,
         account_id: document.account_id.filter(|id| !id.is_empty()),
         tenant_id,
-    })
+        schema_version: document.schema_version,
+    });
+    (config, refused)
 }
 
 fn mode(document: &Document, problems: &mut Problems) {

@@ -100,7 +100,7 @@ async fn a_ca_file_that_is_missing_at_start_holds_delivery_only_and_costs_no_att
             fake.url,
             file.display()
         );
-        crate::config::load("test.yaml", &text, []).usable().map(|(config, ..)| config).unwrap()
+        crate::config::load("test.yaml", &text, []).usable().unwrap().config
     };
     assert!(site.deliverer.configure(&config(&path)).is_ok(), "it can get no worse");
     put(&path, &certificate().cert.pem());

@@ -74,6 +74,7 @@ fn route(format: DataFormat) -> HttpRoute {
             compression_adaptive: true,
         },
         source: Source::Http(source.clone()),
+        hash: String::new(),
     };
     let rules = TextRules { format, bfts: false, source_field: None };
     HttpRoute { route: Arc::new(Route::new(input, Arc::default()).unwrap()), source, rules, token: None }

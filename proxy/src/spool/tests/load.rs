@@ -1,12 +1,20 @@
 //! Many files, many datasets.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
 
 use super::rig::*;
 use crate::{
     batch::Class,
     spool::{Spool, member::Compressor},
 };
+
+const ACK: Class = Class::Acknowledged;
 
 #[tokio::test]
 async fn ten_thousand_backlog_files_delay_nothing() {
@@ -69,4 +77,56 @@ async fn a_thousand_datasets_that_close_together_hold_up_no_commit() {
     // The aim is 20 ms, measured by the bench; this is not optimised, and other tests run beside it.
     assert!(p99 < Duration::from_millis(250), "{p99:?}");
     rig.balanced();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn w14_many_writers_and_a_reader_and_every_line_arrives_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut limits = settings(dir.path());
+    limits.max_size_bytes = 1 << 30;
+    let rig = Arc::new(Rig::open(limits).await);
+    let mut cut = batching();
+    cut.max_lines = 50;
+    let streams: Vec<_> = (0..4).map(|n| stream(&format!("d{n}"), ACK, cut.clone())).collect();
+    let writers: Vec<_> = (0..16_u32)
+        .map(|writer| {
+            let (rig, stream) = (Arc::clone(&rig), Arc::clone(&streams[writer as usize % 4]));
+            tokio::spawn(async move {
+                for n in 0..200 {
+                    rig.commit(raw(&stream, &format!("{writer}.{n}\n"))).await;
+                }
+            })
+        })
+        .collect();
+    let done = Arc::new(AtomicBool::new(false));
+    let reader = {
+        let (rig, done) = (Arc::clone(&rig), Arc::clone(&done));
+        tokio::spawn(async move {
+            let mut lines = Vec::new();
+            loop {
+                let last = done.load(Relaxed);
+                for entry in rig.all() {
+                    let text = rig.text(entry.stamp);
+                    assert_eq!(text.lines().count() as u64, entry.lines, "no partial file is ever seen");
+                    lines.extend(text.lines().map(str::to_owned));
+                    rig.handle.delivered(entry.stamp).await.unwrap();
+                }
+                if last {
+                    return lines;
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+    };
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    rig.close().await;
+    done.store(true, Relaxed);
+    let mut lines = reader.await.unwrap();
+    lines.sort();
+    let mut sent: Vec<_> = (0..16).flat_map(|w| (0..200).map(move |n| format!("{w}.{n}"))).collect();
+    sent.sort();
+    assert_eq!(lines, sent);
+    assert_eq!(rig.balanced().delivered, 3200);
 }

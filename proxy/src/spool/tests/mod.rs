@@ -5,6 +5,7 @@ mod doubt;
 mod faults;
 mod halves;
 mod life;
+mod limits;
 mod load;
 mod model;
 pub mod rig;

@@ -8,14 +8,14 @@ use std::{
 };
 
 use super::{
-    faults::{on, sim_settings},
+    faults::{failure, on, sim_settings},
     rig::*,
     setbacks::failing,
     sim_disk::{Call, Chance, SimDisk},
 };
 use crate::{
     batch::Class,
-    spool::{Spool, adopt, files::Layout, member::Compressor},
+    spool::{Reason, Spool, State, adopt, files::Layout, member::Compressor},
 };
 
 const ACK: Class = Class::Acknowledged;
@@ -196,4 +196,34 @@ async fn a_cut_that_is_finished_for_another_instance_is_finished_once() {
     assert_eq!(adopt(), 0);
     assert_eq!(second.texts(), "five\n");
     second.balanced();
+}
+
+#[tokio::test]
+async fn a_second_process_takes_over_what_the_first_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Rig::open(settings(dir.path())).await;
+    let web = stream("web", ACK, batching());
+    first.commit(raw(&web, "open\n")).await;
+    let mut one = batching();
+    one.max_lines = 1;
+    first.commit(raw(&stream("other", ACK, one), "buried\n")).await;
+    first.until("closed", |rig| rig.all().len() == 1).await;
+    first.handle.bury(first.all()[0].stamp, failure(Reason::Rejected)).await.unwrap();
+    let name = first.all()[0].file_name();
+
+    let second = Rig::open(settings(dir.path())).await;
+    second.commit(raw(&web, "mine\n")).await;
+    assert!(second.all().is_empty());
+    drop(first);
+    crate::spool::adopt::look(second.spool.shared_for_tests(), dir.path());
+    assert_eq!(second.texts(), "open\nburied\n");
+    let buried = second.all().into_iter().find(|entry| entry.state == State::Dlq).unwrap();
+    assert_eq!((buried.file_name(), buried.failure.unwrap().reason), (name, Reason::Rejected));
+    let events = second.balanced();
+    assert_eq!((events.imported, events.open), (2, 1));
+    let left = files(&dir.path().join(".instance-0"));
+    assert!(left.iter().all(|path| path.extension().is_none()), "{left:?}");
+    drop(second);
+    let rig = Rig::open(settings(dir.path())).await;
+    rig.until("all three", |rig| rig.all().len() == 3).await;
 }

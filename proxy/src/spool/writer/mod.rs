@@ -316,6 +316,7 @@ impl Writer {
         let opening = Opening::new(key, chunk.first_ns).encode();
         let segment = self.frame(&Header::control(Kind::Open, batch.stamp(), 0, 0), &opening);
         self.live.add(batch.stamp(), Some(Arc::clone(&batch.file)), segment);
+        self.shared.backlog.begin(&batch.file);
         self.due.insert((batch.due, key.clone()));
         self.open.insert(key.clone(), batch);
     }

@@ -24,7 +24,7 @@ fn parts(folder: &Path) -> (config::Config, Parts) {
         folder.join("spool").display()
     );
     let loaded = config::load("test.yaml", &text, []);
-    let (mut config, ..) = loaded.usable().expect("a configuration");
+    let mut config = loaded.usable().expect("a configuration").config;
     config.inputs[0].listen.port = 0;
     let parts = Parts {
         settings: config.spooling.clone(),

@@ -134,6 +134,7 @@ fn input(dataset: &str, change: impl FnOnce(&mut Input, &mut HttpSource)) -> Inp
             compression_adaptive: true,
         },
         source: Source::Http(source.clone()),
+        hash: String::new(),
     };
     change(&mut input, &mut source);
     input.source = Source::Http(source);
