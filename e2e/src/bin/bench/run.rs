@@ -79,10 +79,10 @@ pub struct Load {
     pub seconds: u64,
 }
 
-/// A sender that is this far behind its plan does not offer the rate it says.
-const LATE: Duration = Duration::from_millis(250);
+/// A sender that is so many microseconds behind its plan does not offer the rate it says.
+const LATE: u64 = 250_000;
 
-/// Runs `kind` at `rate`.
+/// Runs `kind` at `rate`, to its end or to the first loss.
 pub fn run(kind: &Kind, load: Load, rate: u64) -> Result<Outcome> {
     let sink = Sink::start()?;
     let contestant = Contestant::start(kind, &sink.url())?;
@@ -92,7 +92,7 @@ pub fn run(kind: &Kind, load: Load, rate: u64) -> Result<Outcome> {
     let total: u64 = sent.iter().map(|s| s.attempted).sum();
     let mut outcome = Outcome {
         rate,
-        late: progress.late_us.load(Relaxed) > LATE.as_micros() as u64,
+        late: progress.late_us.load(Relaxed) > LATE,
         level: contestant.level(),
         buffer: contestant.receive_buffer(),
         ..Outcome::default()
@@ -143,6 +143,13 @@ fn send(contestant: &Contestant, load: Load, rate: u64) -> Result<(Progress, Vec
                 })
             })
             .collect();
+        while !senders.iter().all(thread::ScopedJoinHandle::is_finished) {
+            // What lost something is not lossless, however long it goes on.
+            if progress.late_us.load(Relaxed) > LATE || contestant.kernel_drops().is_ok_and(|drops| drops > 0) {
+                progress.stop.store(true, Relaxed);
+            }
+            thread::sleep(Duration::from_millis(200));
+        }
         senders
             .into_iter()
             .map(|s| s.join().map_err(|_| anyhow!("a sender panicked"))?)
