@@ -81,6 +81,7 @@ words! {
         NotSupportedByPod: "A pod runs a version that does not know an option.", "Wait for the roll-out, or leave the option out.";
         NoReadyPods: "No pod is ready.", "Look at the pods' events and logs.";
         Pending: "A pod has not acknowledged yet.", "";
+        ApplyFailed: "The API server does not take an object of the Proxy.", "The message has the object and the API server's words; it is tried again by itself.";
         ProxyUnreachable: "A pod cannot be asked.", "Let the operator reach the pods' API port; the message has the address.";
         ConfigModeNotSupported: "`configMode` is one of a later version.", "Write `LocalOnly`.";
     }

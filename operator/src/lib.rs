@@ -3,8 +3,11 @@
 //! ```text
 //! gather -> arbitrate -> build -> apply -> acknowledge -> status
 //! ```
+//! [`controller::run`] gives every Proxy that has to be looked at one pass through these.
+//!
 //! | module | job | knows nothing of |
 //! |---|---|---|
+//! | [`gather`] | watches: what is there, and who has to look when it changes | what is done about it |
 //! | [`validate`] | a `Proxy` with every text read: names, ports, limits | datasets |
 //! | [`arbitrate`] | which datasets are admitted, who loses and to whom | Kubernetes' objects, the file |
 //! | [`convert`] | Proxy and admitted datasets -> the proxy's own document | Kubernetes' objects |
@@ -15,13 +18,18 @@
 //! | [`api_secret`] | what operator and pods trust each other by | |
 //! | [`acknowledge`] | asks the pods what they have applied | what that means for a dataset |
 //! | [`claims`] | what pods that are gone left on their volumes | |
+//! | [`status`] | the statuses, from what was decided, applied and acknowledged | how they got decided |
+//! | [`controller`] | who gets a pass when, the passes, failures | the other modules' rules |
+//! | [`leader`] | which replica writes | what |
+//! | [`events`], [`metrics`], [`health`] | what people and machines see of it | |
+//! | [`failpoint`] | sudden deaths, for tests | |
+//! | [`run`] | puts it together | |
 //! | [`definitions`] | brings the resource definitions there | everything else |
 //! | [`send_test`] | one event to a dataset, followed to the Receiver | everything else |
 //! | [`rbac`] | what the operator may do, for the chart | everything else |
 //!
 //! Invariants:
-//! - [`validate`], [`arbitrate`], [`convert`], [`assets`] and [`build`] are pure: no I/O, no clock, the same input gives the
-//!   same objects, byte for byte.
+//! - What decides, builds and reports is pure: no I/O, no clock, the same input gives the same objects, byte for byte.
 //! - The pod template is a function of the Proxy alone, so no dataset restarts a pod.
 //! - Values are serialised, never templated.
 
@@ -34,14 +42,23 @@ pub mod build;
 #[cfg(test)]
 mod chart;
 pub mod claims;
+pub mod controller;
 pub mod convert;
 pub mod definitions;
+pub mod events;
+pub mod failpoint;
+pub mod gather;
+pub mod health;
 pub mod jitter;
 pub mod key;
+pub mod leader;
+pub mod metrics;
 pub mod pin;
 pub mod rbac;
+pub mod run;
 pub mod secrets;
 pub mod send_test;
+pub mod status;
 pub mod validate;
 
 #[cfg(test)]

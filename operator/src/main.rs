@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use bytefreezer_operator::{definitions, send_test};
+use bytefreezer_operator::{definitions, run, send_test};
 use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 
 /// Runs ByteFreezer proxies on Kubernetes.
 #[derive(Debug, Parser)]
@@ -16,6 +17,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Look after Proxies and ProxyDatasets.
+    Run(run::Options),
     /// The definitions of Proxy and ProxyDataset.
     Crds {
         #[command(subcommand)]
@@ -35,7 +38,15 @@ enum Crds {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Cli::parse().command).await {
+    let result = match Cli::parse().command {
+        Command::Run(options) => {
+            log();
+            run::run(options).await
+        }
+        Command::Crds { what } => bring(what).await,
+        Command::SendTest(arguments) => send_test(&arguments).await,
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");
@@ -44,14 +55,15 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Command) -> anyhow::Result<()> {
-    match command {
-        Command::Crds { what } => bring(what).await,
-        Command::SendTest(arguments) => {
-            println!("{}", send_test::run(&arguments).await?);
-            Ok(())
-        }
-    }
+/// One JSON object a line, on standard output; RUST_LOG says how much.
+fn log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).init();
+}
+
+async fn send_test(arguments: &send_test::Arguments) -> anyhow::Result<()> {
+    println!("{}", send_test::run(arguments).await?);
+    Ok(())
 }
 
 async fn bring(what: Crds) -> anyhow::Result<()> {

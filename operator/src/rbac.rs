@@ -174,7 +174,7 @@ mod tests {
             services: _,
             workload,
         } = built(&json!({"workload": {"replicas": 2}}), &[("tcp", 514)], &Living::default());
-        let workload = match &workload {
+        let workload = match &workload.unwrap() {
             Workload::StatefulSet(set) => of(&**set),
             Workload::DaemonSet(set) => of(&**set),
         };

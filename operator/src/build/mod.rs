@@ -59,6 +59,8 @@ pub struct Input<'a> {
     pub placement: &'a [BTreeSet<String>; SECRETS],
     /// What cannot be changed any more.
     pub living: &'a Living,
+    /// Whether there are to be pods: not while another Proxy has a port that they need of their nodes.
+    pub runs: bool,
 }
 
 /// What is there already and must stay as it is.
@@ -88,8 +90,8 @@ pub struct Objects {
     pub headless_service: Service,
     /// Addresses for senders.
     pub services: Vec<Service>,
-    /// The pods.
-    pub workload: Workload,
+    /// The pods, unless there are to be none.
+    pub workload: Option<Workload>,
 }
 
 impl fmt::Debug for Objects {
@@ -118,12 +120,14 @@ pub fn build(input: Input<'_>) -> Result<Objects, TooLarge> {
         disruption_budget: disruption_budget::build(proxy),
         headless_service: headless_service::build(proxy),
         services: service::build(proxy, input.ports, &input.living.services),
-        workload: if proxy.is_daemon_set() {
-            Workload::DaemonSet(Box::new(daemon_set::build(proxy)))
-        } else {
-            let claims = input.living.claim_templates.clone();
-            Workload::StatefulSet(Box::new(stateful_set::build(proxy, claims)))
-        },
+        workload: input.runs.then(|| {
+            if proxy.is_daemon_set() {
+                Workload::DaemonSet(Box::new(daemon_set::build(proxy)))
+            } else {
+                let claims = input.living.claim_templates.clone();
+                Workload::StatefulSet(Box::new(stateful_set::build(proxy, claims)))
+            }
+        }),
     })
 }
 
