@@ -5,10 +5,12 @@
 
 #![deny(clippy::indexing_slicing)]
 
+pub mod ebpf;
 pub mod flow;
 pub mod framing;
 pub mod json;
 mod object;
+pub mod sflow;
 pub mod syslog;
 pub mod text;
 mod time;

@@ -54,6 +54,14 @@ pub(super) fn scan(line: &[u8], is_unwanted: impl Fn(&[u8]) -> bool) -> Option<O
     (scanner.at == line.len()).then_some(object)
 }
 
+/// The length of the object that `text` starts with, whatever follows it.
+pub(super) fn first(text: &[u8]) -> Option<usize> {
+    let mut scanner = Scanner { line: text, at: 0 };
+    (scanner.peek()? == b'{').then_some(())?;
+    scanner.value()?;
+    std::str::from_utf8(text.get(..scanner.at)?).is_ok().then_some(scanner.at)
+}
+
 struct Scanner<'a> {
     line: &'a [u8],
     at: usize,

@@ -12,16 +12,20 @@
 
 mod config;
 mod decoders;
+mod ebpf;
 mod flow;
 #[cfg(test)]
 mod mutate;
+mod sflow;
 mod syslog;
 mod unique;
 
 pub use self::{
     config::config,
     decoders::{framing, proxy_protocol, text},
+    ebpf::ebpf,
     flow::{flow, flow_restore},
+    sflow::sflow,
     syslog::syslog,
 };
 pub use crate::{
@@ -47,7 +51,7 @@ macro_rules! targets {
 }
 
 targets! {
-    api batch_file config flow flow_restore framing http_body log_segment metadata names proxy_protocol receiver_answer syslog text
+    api batch_file config ebpf flow flow_restore framing http_body log_segment metadata names proxy_protocol receiver_answer sflow syslog text
 }
 
 /// The first byte as a choice, and the rest.

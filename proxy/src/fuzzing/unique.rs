@@ -27,6 +27,9 @@ impl<'de> Deserialize<'de> for Unique {
             fn visit_f64<E>(self, _: f64) -> Result<Unique, E> {
                 Ok(Unique)
             }
+            fn visit_unit<E>(self) -> Result<Unique, E> {
+                Ok(Unique)
+            }
             fn visit_bool<E>(self, _: bool) -> Result<Unique, E> {
                 Ok(Unique)
             }
