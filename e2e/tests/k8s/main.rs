@@ -6,6 +6,7 @@
 
 mod changes;
 mod common;
+mod deaths;
 mod examples;
 mod host_network;
 mod install;
