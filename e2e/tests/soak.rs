@@ -110,10 +110,13 @@ impl Sample {
     }
 }
 
+/// What is compared: its name, what it may grow by beside a tenth, and itself.
+type Bound = (&'static str, u64, fn(&Sample) -> u64);
+
 /// The second quarter against the last one, each several rounds of phases long in `make soak`; the first warms up.
 fn assert_flat(samples: &[Sample]) {
     let quarter = samples.len() / 4;
-    let bounds: [(&str, u64, fn(&Sample) -> u64); 4] = [
+    let bounds: [Bound; 4] = [
         ("resident bytes", 8 * MIB, |sample| sample.resident),
         ("open files", 16, |sample| sample.files),
         ("threads", 6, |sample| sample.threads),
@@ -180,7 +183,7 @@ fn changed(inputs: &[Value], extra: u16, round: u32) -> Value {
     json!({
         "inputs": inputs,
         "batching": {"max_lines": 50_000 + round % 3},
-        "logging": {"level": if round % 4 == 0 { "info" } else { "warn" }},
+        "logging": {"level": if round.is_multiple_of(4) { "info" } else { "warn" }},
     })
 }
 
@@ -251,10 +254,10 @@ fn outages_under_load_leave_memory_flat_and_every_event_accounted_for() {
     let lost = accounts[&1].lost;
     println!("{lost} datagrams lost: {refused} refused, {drops} drops in the kernel");
     assert!((refused + drops..=refused + MERGED * drops).contains(&lost), "{lost}: {status}");
-    let last = events(&proxy);
+    let end = events(&proxy);
     let delivered: u64 = accounts.values().map(|account| account.delivered).sum();
     assert_eq!(
-        (&last["delivered"], &last["evicted"], &last["quarantined"]),
+        (&end["delivered"], &end["evicted"], &end["quarantined"]),
         (&json!(delivered), &json!(0), &json!(0))
     );
     assert_flat(&samples);

@@ -25,9 +25,11 @@ pub fn flow(data: &[u8]) {
         let mut out = Vec::new();
         let outcome = shared.push(datagram, source, transport, &ReceiveTime::new(now_ns), &mut out);
         now_ns += 1_000_000_000;
-        let lines = std::str::from_utf8(&out).unwrap().lines();
-        let lines = lines.map(|line| serde_json::from_str::<Unique>(line).unwrap()).count();
-        assert_eq!(lines, outcome.lines as usize);
+        let lines: Vec<&str> = std::str::from_utf8(&out).unwrap().lines().collect();
+        for line in &lines {
+            serde_json::from_str::<Unique>(line).unwrap();
+        }
+        assert_eq!(lines.len(), outcome.lines as usize);
         assert!(out.is_empty() || out.ends_with(b"}\n"));
     }
     let restored = Shared::new(rules);

@@ -190,9 +190,12 @@ pub struct ListQuery {
     limit: Option<usize>,
 }
 
+/// Which entries, behind which one, and how many.
+type Asked = (Wanted, Option<(DatasetKey, Stamp)>, usize);
+
 impl ListQuery {
-    /// Which entries, behind which one, and how many.
-    pub(in crate::api) fn read(self) -> Result<(Wanted, Option<(DatasetKey, Stamp)>, usize), ApiError> {
+    /// What is asked for.
+    pub(in crate::api) fn read(self) -> Result<Asked, ApiError> {
         let Self { tenant_id, dataset_id, reason, created_after, created_before, after, limit } = self;
         let (tenant, dataset) = (given(tenant_id)?, given(dataset_id)?);
         let wanted = Wanted { tenant, dataset, reason, created_after, created_before };
