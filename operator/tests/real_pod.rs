@@ -13,7 +13,7 @@ use std::{
 
 use bytefreezer_crds::Proxy;
 use bytefreezer_operator::{
-    acknowledge::{Followers, InputState, PodReport, Why},
+    acknowledge::{ErrorKind, Followers, InputState, PodReport, Why},
     api_secret::{self, Access},
     key::ObjectKey,
     validate::{Defaults, ValidatedProxy},
@@ -201,7 +201,12 @@ async fn a_real_pod_is_followed_through_change_crash_and_new_certificate() {
     let (said, said_before) = (held_up.said.clone().unwrap(), before.said.unwrap());
     assert_ne!(said.document, said_before.document);
     let fw = held_up.input(&ObjectKey::new("net", "fw")).unwrap();
-    assert!(fw.error.as_ref().unwrap().text.contains(&second.to_string()), "{fw:?}");
+    let error = fw.error.as_ref().unwrap();
+    assert_eq!((error.kind, error.errno.as_deref()), (ErrorKind::PortInUse, Some("EADDRINUSE")), "{error:?}");
+    assert!(error.text.contains(&second.to_string()), "{error:?}");
+    let web = held_up.input(&ObjectKey::new("net", "web")).unwrap();
+    assert!(web.receive_buffer.is_some() && !web.hash.is_empty() && web.hash != fw.hash, "{web:?} {fw:?}");
+    assert_eq!(said.spooled, Some([].into()), "nothing came");
     drop(held);
     until(&followers, &mut changes, "the port that is free", |report| {
         state(report, "fw") == Some(InputState::Listening)

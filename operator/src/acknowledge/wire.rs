@@ -53,7 +53,7 @@ struct Input {
     addresses: Vec<String>,
     error: Option<String>,
     error_kind: Option<String>,
-    errno: Option<String>,
+    errno: Option<i32>,
     #[serde(default)]
     receive_buffer: u64,
     #[serde(default)]
@@ -66,6 +66,9 @@ struct Input {
 struct Spool {
     bytes: Option<u64>,
     limit_bytes: Option<u64>,
+    /// Whether `tenants` has all of them.
+    #[serde(default)]
+    complete: bool,
     tenants: Option<BTreeMap<String, Tenant>>,
 }
 
@@ -96,7 +99,8 @@ impl Answer {
             let (bytes, limit) = (spool.bytes?, spool.limit_bytes.filter(|limit| *limit > 0)?);
             u64::try_from(u128::from(bytes) * 100 / u128::from(limit)).ok()
         });
-        let spooled = status.spool.and_then(|spool| spool.tenants).map(|tenants| {
+        let tenants = status.spool.filter(|spool| spool.complete).and_then(|spool| spool.tenants);
+        let spooled = tenants.map(|tenants| {
             let all = tenants.into_iter().map(|(tenant, counts)| (tenant, counts.bytes()));
             all.filter(|(_, bytes)| *bytes > 0).collect()
         });
@@ -121,7 +125,7 @@ impl Input {
     fn report(&self) -> InputReport {
         let error = self.error.as_ref().map(|text| InputError {
             kind: kind(self.error_kind.as_deref().unwrap_or_default()),
-            errno: self.errno.clone().map(cut),
+            errno: self.errno.map(errno),
             text: cut(text.clone()),
         });
         InputReport {
@@ -164,6 +168,22 @@ fn kind(word: &str) -> ErrorKind {
     }
 }
 
+/// Name of a system's error, for those that an input can meet.
+fn errno(number: i32) -> String {
+    let name = match number {
+        1 => "EPERM",
+        12 => "ENOMEM",
+        13 => "EACCES",
+        24 => "EMFILE",
+        97 => "EAFNOSUPPORT",
+        98 => "EADDRINUSE",
+        99 => "EADDRNOTAVAIL",
+        105 => "ENOBUFS",
+        _ => return format!("errno {number}"),
+    };
+    name.to_owned()
+}
+
 /// At most [`LONGEST_TEXT`] characters, none of them a control character.
 fn cut(text: String) -> String {
     if text.len() <= LONGEST_TEXT && !text.contains(char::is_control) {
@@ -182,12 +202,12 @@ mod tests {
     fn an_answer_of_today_is_read_whole() {
         let body = json!({
             "etag": "00ff", "config_hash": "abc", "config_generation": 3, "uptime_seconds": 5, "problems": ["one"],
-            "spool": {"bytes": 95, "limit_bytes": 100, "dlq_bytes": 3, "tenants": {
+            "spool": {"bytes": 95, "limit_bytes": 100, "dlq_bytes": 3, "complete": true, "tenants": {
                 "acme": {"open_bytes": 1, "queue_bytes": 2, "dlq_bytes": 3}, "empty": {"open_bytes": 0}}},
             "inputs": [
                 {"name": "net/web", "hash": "h1", "state": "listening", "addresses": ["udp 0.0.0.0:514"],
                  "receive_buffer": 10, "receive_buffer_wanted": 20, "kernel_drops": 7},
-                {"name": "net/tls", "hash": "h2", "state": "retrying", "error": "port 1 is taken", "error_kind": "in_use", "errno": "EADDRINUSE"},
+                {"name": "net/tls", "hash": "h2", "state": "retrying", "error": "port 1 is taken", "error_kind": "in_use", "errno": 98},
                 {"name": "of the file's own", "state": "listening"},
             ],
         });
@@ -203,6 +223,12 @@ mod tests {
         assert!(web.receive_buffer.unwrap().is_too_small());
         let error = said.inputs[&ObjectKey::new("net", "tls")].error.clone().unwrap();
         assert_eq!((error.kind, error.errno.as_deref()), (ErrorKind::PortInUse, Some("EADDRINUSE")));
+    }
+
+    #[test]
+    fn while_a_pod_still_reads_its_spool_any_tenant_may_have_something() {
+        let body = br#"{"etag":"1","config_hash":"abc","spool":{"bytes":1,"limit_bytes":2,"complete":false,"tenants":{}}}"#;
+        assert_eq!(Answer::read(body).unwrap().said.spooled, None);
     }
 
     #[test]
