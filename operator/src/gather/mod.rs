@@ -141,7 +141,7 @@ impl World {
     ) -> BTreeSet<ObjectKey> {
         let mut tables = self.0.write();
         let before = if R::SPREADS { tables.hosts() } else { BTreeSet::new() };
-        let touched = table(&mut *tables).apply(event);
+        let touched = table(&mut tables).apply(event);
         if touched.is_disjoint(&before) && !(R::SPREADS && touched.iter().any(|key| tables.is_host(key))) {
             return touched;
         }

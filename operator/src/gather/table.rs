@@ -24,6 +24,7 @@ pub trait Row: Sized {
     fn is_same(&self, other: &Self) -> bool;
 
     /// What becomes of this object when it turns into `next`.
+    #[must_use]
     fn then(&self, next: Self) -> Self {
         next
     }

@@ -240,7 +240,7 @@ impl Candidate {
         match result {
             Ok(Ok(())) => info!(identity = self.identity, "the lease is released"),
             Ok(Err(error)) => {
-                warn!(%error, "the lease cannot be released; the next replica waits until it runs out")
+                warn!(%error, "the lease cannot be released; the next replica waits until it runs out");
             }
             Err(_) => warn!("the lease is not released in time; the next replica waits until it runs out"),
         }
