@@ -68,13 +68,13 @@ fn text(file: PathBuf, opened: File) -> Result<Found, SourceError> {
     match read {
         Err(error) => Err(SourceError::Unreadable(file, error)),
         Ok(length) if length as u64 > MAX_TEXT => Err(SourceError::TooLong(file)),
-        Ok(_) => match String::from_utf8(bytes) {
-            Ok(text) => Ok(Found { file, text }),
-            Err(_) => {
+        Ok(_) => {
+            let Ok(text) = String::from_utf8(bytes) else {
                 let error = io::Error::new(io::ErrorKind::InvalidData, "it is no UTF-8 text");
-                Err(SourceError::Unreadable(file, error))
-            }
-        },
+                return Err(SourceError::Unreadable(file, error));
+            };
+            Ok(Found { file, text })
+        }
     }
 }
 

@@ -41,10 +41,10 @@ fn claimants(ports: &[(&str, u16)]) -> Vec<Claimant> {
 fn rendered(yaml: &str) -> Rendered {
     Rendered {
         yaml: yaml.to_owned(),
-        hash: String::new(),
-        hashes: BTreeMap::new(),
         invalid: Vec::new(),
         problems: Vec::new(),
+        hash: String::new(),
+        hashes: BTreeMap::new(),
     }
 }
 
@@ -60,6 +60,7 @@ pub(crate) fn built(spec: &Json, ports: &[(&str, u16)], living: &Living) -> Obje
         files: &files,
         placement: &placement.secrets,
         living,
+        runs: true,
     })
     .unwrap()
 }
@@ -82,10 +83,10 @@ fn documents(objects: &Objects) -> String {
     all.extend(disruption_budget.iter().map(|one| json!(one)));
     all.push(json!(headless_service));
     all.extend(services.iter().map(|one| json!(one)));
-    all.push(match workload {
+    all.extend(workload.iter().map(|workload| match workload {
         Workload::StatefulSet(set) => json!(set),
         Workload::DaemonSet(set) => json!(set),
-    });
+    }));
     all.iter().map(|one| serde_saphyr::to_string(one).unwrap()).collect::<Vec<_>>().join("---\n")
 }
 
@@ -176,7 +177,7 @@ fn services_by_exposure() {
 fn a_service_keeps_its_last_ports_and_a_stateful_set_its_claims() {
     let before = built(&json!({}), PORTS, &Living::default());
     let ports: Vec<ServicePort> = before.services[0].spec.clone().unwrap().ports.unwrap();
-    let Workload::StatefulSet(set) = before.workload else { panic!() };
+    let Some(Workload::StatefulSet(set)) = before.workload else { panic!() };
     let claims = set.spec.unwrap().volume_claim_templates;
     let living = Living {
         claim_templates: claims.clone(),
@@ -184,7 +185,7 @@ fn a_service_keeps_its_last_ports_and_a_stateful_set_its_claims() {
     };
     let after = built(&json!({"spool": {"size": "40Gi"}}), &[], &living);
     assert_eq!(after.services[0].spec.clone().unwrap().ports.unwrap(), ports);
-    let Workload::StatefulSet(set) = after.workload else { panic!() };
+    let Some(Workload::StatefulSet(set)) = after.workload else { panic!() };
     assert_eq!(set.spec.unwrap().volume_claim_templates, claims);
 }
 
@@ -212,7 +213,7 @@ fn overrides_are_merged_and_the_selector_goes_on_to_fit() {
             "containers": [{"name": "proxy", "env": [{"name": "TZ", "value": "UTC"}]}, {"name": "sidecar", "image": "x"}],
         },
     }}});
-    let Workload::StatefulSet(set) = built(&spec, PORTS, &Living::default()).workload else { panic!() };
+    let Some(Workload::StatefulSet(set)) = built(&spec, PORTS, &Living::default()).workload else { panic!() };
     let set = set.spec.unwrap();
     let labels = set.template.metadata.clone().unwrap().labels.unwrap();
     assert_eq!(labels["bytefreezer.com/proxy"], "edge");

@@ -154,16 +154,16 @@ impl<'a> Sharing<'a> {
         let place = claim.name();
         if own != theirs {
             let what = format!("{} overlaps {} of {other} on {place}", own.host, theirs.host);
-            return because(
+            return Some(because(
                 "host",
                 what,
                 "write the same `host`, which shares the listener, or another port",
-            );
+            ));
         }
         let (stream, other_stream) = (&claim.stream, &listener.stream);
         if stream.kind != other_stream.kind {
             let what = format!("{place} is that of {other}, whose type is `{}`", other_stream.kind);
-            return because("port", what, "write another port");
+            return Some(because("port", what, "write another port"));
         }
         let (key, _) = [
             ("tls", stream.tls != other_stream.tls),
@@ -174,7 +174,7 @@ impl<'a> Sharing<'a> {
         .into_iter()
         .find(|(_, differs)| *differs)?;
         let what = format!("differs from that of {other}, which shares {place}");
-        because(key, what, &format!("write the same `{key}`, or another port"))
+        Some(because(key, what, &format!("write the same `{key}`, or another port")))
     }
 
     /// Why `own` cannot be had beside the prefixes of a route.
@@ -188,23 +188,23 @@ impl<'a> Sharing<'a> {
                 "{own} overlaps {theirs} of {} on {place}, which is tenant {owner}'s",
                 self.label(holder)
             );
-            return because(
+            return Some(because(
                 "allowed_sources",
                 what,
                 "give tenants sources that do not overlap, or another port",
-            );
+            ));
         }
         let what = format!("{own} belongs to {} on {place} already", self.label(*route.get(own)?));
-        because(
+        Some(because(
             "allowed_sources",
             what,
             "give each input on this port its own `allowed_sources`, or another port",
-        )
+        ))
     }
 }
 
-fn because(key: &'static str, what: String, remedy: &str) -> Option<Conflict> {
-    Some(Conflict { key, what, remedy: remedy.to_owned() })
+fn because(key: &'static str, what: String, remedy: &str) -> Conflict {
+    Conflict { key, what, remedy: remedy.to_owned() }
 }
 
 /// The prefixes that contain this one or are inside it.

@@ -26,7 +26,7 @@ fn document(count: usize, shared: bool, changed: bool) -> String {
             (false, 0) => write!(text, "{}", head("udp", 10_000 + number)),
             (false, _) => write!(text, "{}{sources}", head("tcp", 10_000 + number)),
             (true, 0) => write!(text, "{}{sources}", head("udp", 514)),
-            (true, _) => write!(text, "{}    path: /hooks/{number}\n", head("http", 8080)),
+            (true, _) => writeln!(text, "{}    path: /hooks/{number}", head("http", 8080)),
         };
     }
     text
@@ -49,7 +49,7 @@ fn run(count: usize, shared: bool) -> Duration {
     assert_eq!((old.hashes.len(), differ), (count, 1));
     println!(
         "{count} inputs, shared ports {shared}: {read:?} to read and check, {:?} to compare, {} bytes",
-        took - read,
+        took.saturating_sub(read),
         after.len()
     );
     took

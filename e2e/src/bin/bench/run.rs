@@ -145,7 +145,8 @@ fn send(contestant: &Contestant, load: Load, rate: u64) -> Result<(Progress, Vec
             .collect();
         while !senders.iter().all(thread::ScopedJoinHandle::is_finished) {
             // What lost something is not lossless, however long it goes on.
-            if progress.late_us.load(Relaxed) > LATE || contestant.kernel_drops().is_ok_and(|drops| drops > 0) {
+            if progress.late_us.load(Relaxed) > LATE || contestant.kernel_drops().is_ok_and(|drops| drops > 0)
+            {
                 progress.stop.store(true, Relaxed);
             }
             thread::sleep(Duration::from_millis(200));
