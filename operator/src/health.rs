@@ -64,8 +64,10 @@ async fn metrics(State(health): State<Health>) -> Response {
     let (proxies, datasets) = health.world.counts();
     metrics.objects.get_or_create(&[("kind", "proxies")]).set(proxies as i64);
     metrics.objects.get_or_create(&[("kind", "proxydatasets")]).set(datasets as i64);
-    metrics.queued.set(health.queue.depth() as i64);
-    metrics.leads.set(i64::from(health.standing.leads()));
+    let leads = health.standing.leads();
+    metrics.leads.set(i64::from(leads));
+    // In a replica that does not lead nobody waits for a pass.
+    metrics.queued.set(if leads { health.queue.depth() as i64 } else { 0 });
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     match metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, kind)], text).into_response(),

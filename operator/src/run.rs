@@ -74,7 +74,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let (world, watches) = (Arc::new(World::default()), Arc::new(Watches::default()));
     let queue = Arc::new(Queue::new(SETTLE));
     let keeper = Arc::new(Keeper::start(client.clone()));
-    let scope = options.namespace.clone().map_or(Scope::All, Scope::Namespace);
+    let namespace = options.namespace.filter(|name| !name.is_empty());
+    let scope = namespace.clone().map_or(Scope::All, Scope::Namespace);
     let identity = identity(options.pod_name);
     let (events, publisher) = events(client.clone(), identity.clone(), Arc::clone(&metrics));
     let (changed, news) = mpsc::channel(NEWS);
@@ -106,12 +107,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     });
 
     let leave = CancellationToken::new();
-    let namespace = options.pod_namespace.unwrap_or_else(|| open.default_namespace().to_owned());
-    let candidate = Candidate::new(open, &namespace, MANAGER, identity, standing.clone());
+    let home = options.pod_namespace.unwrap_or_else(|| open.default_namespace().to_owned());
+    let candidate = Candidate::new(open, &home, MANAGER, identity, standing.clone());
     let election = tokio::spawn(candidate.run(leave.clone()));
     let context = Context {
         world,
-        defaults: Defaults { image: options.proxy_image, namespace: options.namespace },
+        defaults: Defaults { image: options.proxy_image, namespace },
         secrets: Cache::start(client.clone(), changed.clone()),
         followers: Followers::new(client.clone(), changed),
         keeper,

@@ -60,7 +60,10 @@ pub(super) async fn report(
     let before = report.proxy_before(memory);
     let addresses = judged.proxy.as_ref().map_or_else(Addresses::default, |proxy| {
         let wanted = report.wanted(&before);
-        Addresses::of(proxy, &gathered.owned, &gathered.pods, wanted, &before.addresses)
+        let generation = gathered.own.proxy.as_ref().and_then(|row| row.metadata()?.generation);
+        // Those of an older spec may be of another exposure.
+        let known = if before.observed_generation == generation { &before.addresses[..] } else { &[] };
+        Addresses::of(proxy, &gathered.owned, &gathered.pods, wanted, known)
     });
     let conflict = judged.refused.clone().filter(|_| !judged.runs && judged.proxy.is_some());
     let pods = Pods::of(&gathered.pods, reports, trouble.or(conflict));
