@@ -40,8 +40,14 @@ impl FileWatch {
     /// Watches the folder of `file`, and the folder it leads to when it is a link.
     pub fn new(file: &Path) -> Self {
         let changed = Arc::<Notify>::default();
-        let target = target(file);
-        let watcher = watch(file, target.as_deref(), Arc::clone(&changed));
+        let (target, watcher) = loop {
+            let target = target(file);
+            let watcher = watch(file, target.as_deref(), Arc::clone(&changed));
+            // Where it led may have gone with a swap just now.
+            if watcher.is_ok() || self::target(file) == target {
+                break (target, watcher);
+            }
+        };
         if let Err(error) = &watcher {
             tracing::warn!(file = %file.display(), "cannot be watched, is looked at every {LOOK_OFTEN:?} instead: {error}");
         }

@@ -86,7 +86,8 @@ fn the_old_switches_check_as_well_and_the_file_may_come_from_a_variable() {
     assert_eq!(run(&["--dry-run"], &[("CONFIG_FILE", file)]).code, Some(0));
     let absent = run(&["--dry-run", "--config", "/nowhere.yaml"], &[]);
     assert!(
-        absent.code == Some(1) && absent.err.contains("/nowhere.yaml: error: cannot be read"),
+        absent.code == Some(1)
+            && absent.err.contains("/nowhere.yaml: error: there is neither this file nor /nowhere.yaml.gz"),
         "{}",
         absent.err
     );

@@ -20,7 +20,9 @@ fn secret(folder: &Path, read: &str, admin: &str) -> Vec<(&'static str, Vec<u8>)
 fn tokens_and_certificate_follow_the_mounted_secret_and_a_wrong_token_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
-    [&first, &second].map(|folder| fs::create_dir(folder).unwrap());
+    for folder in [&first, &second] {
+        fs::create_dir(folder).unwrap();
+    }
     let mut api = Mount::new(folder.path(), "api");
     api.write(&secret(&first, "read-1", "admin-1"));
     let health = free_port().unwrap();

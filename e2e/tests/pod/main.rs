@@ -14,7 +14,7 @@ mod start;
 
 use std::path::PathBuf;
 
-use common::{LIMIT, all_delivered, certificate, input, input_status, plan, udp_inodes};
+use common::{LIMIT, all_delivered, certificate, input_status, plan, udp_inodes};
 use e2e::{
     free_port,
     http::Client,
@@ -25,7 +25,6 @@ use e2e::{
     until,
 };
 use mount::Mount;
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 /// A proxy as in a pod: its document is mounted, and it writes its last words to a file.
@@ -86,6 +85,13 @@ impl Pod {
                 panic!("{error}: {:#}\n{}", self.status()["inputs"], self.proxy.log_text())
             })
     }
+}
+
+/// An input as the operator names it; no dataset has a slash in its id.
+fn input(kind: &str, name: &str, port: u16, more: &Value) -> Value {
+    let mut config = json!({"dataset_id": name.replace('/', "-")});
+    merge(&mut config, more);
+    common::input(kind, name, port, &config)
 }
 
 fn udp(name: &str, port: u16) -> Value {

@@ -76,7 +76,7 @@ fn a_folder_of_the_node_is_given_to_the_proxys_user_with_chown_alone() {
         );
         all_delivered(&pod.receiver, &sent, LIMIT);
         assert!(pod.proxy.terminate(LIMIT).unwrap().success());
-        assert_eq!(pod.words()["undelivered_bytes"], 0);
+        assert_eq!(pod.words()["undelivered_bytes"], 0, "{}\n{}", pod.words(), pod.proxy.log_text());
     }
     // Whoever is not its owner says so and ends.
     std::os::unix::fs::chown(&spool, Some(0), Some(0)).unwrap();

@@ -67,7 +67,7 @@ fn an_input_that_has_become_wrong_goes_on_as_it_runs_and_one_that_is_gone_does_n
     let loaded = config::reload("x.yaml", &inputs("  - {type: udp, name: b, config: {}}\n"), [], &old);
     let text = problem(&loaded, "inputs[0].config.port").to_string();
     assert!(
-        text.starts_with("x.yaml:5:") && text.ends_with("Until then the input goes on as it was"),
+        text.starts_with("x.yaml:5:") && text.contains("Until then the input goes on as it was"),
         "{text}"
     );
     assert_eq!(loaded.config.unwrap().inputs, old.inputs[1..]);
