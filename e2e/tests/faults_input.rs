@@ -18,7 +18,6 @@ use e2e::{
     http::{Answer, read_answer},
     load::{self, Progress, Shape},
     process::Proxy,
-    receiver::{Receiver, Settings},
     until,
 };
 use serde_json::{Value, json};
