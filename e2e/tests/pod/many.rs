@@ -14,7 +14,9 @@ fn sockets() -> BTreeMap<u16, Vec<String>> {
         let port = u16::from_str_radix(fields[1].rsplit_once(':').unwrap().1, 16).unwrap();
         sockets.entry(port).or_default().push(fields[9].to_owned());
     }
-    sockets.values_mut().for_each(|inodes| inodes.sort());
+    for inodes in sockets.values_mut() {
+        inodes.sort();
+    }
     sockets
 }
 
