@@ -42,7 +42,8 @@ fn find_binary() -> Result<PathBuf> {
     let path = folder.join("bytefreezer-proxy");
     // So that a test never judges an older build than its own sources.
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--package", "bytefreezer-proxy", "--bin", "bytefreezer-proxy"]);
+    // As `make test` builds it: another selection of packages has other features, and builds all dependencies again.
+    cargo.args(["build", "--quiet", "--workspace", "--bin", "bytefreezer-proxy"]);
     if folder.ends_with("release") {
         cargo.arg("--release");
     }

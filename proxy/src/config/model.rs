@@ -2,7 +2,13 @@
 //!
 //! Field names and defaults are those of the configuration reference (`docs/reference/config.md`, generated).
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+    path::PathBuf,
+    time::Duration,
+};
 
 use ipnet::IpNet;
 
@@ -142,6 +148,8 @@ pub struct Tokens {
     pub global: Option<Secret>,
     /// Own tokens.
     pub tenants: BTreeMap<TenantId, Secret>,
+    /// Tenants of the inputs: where there is no token for one of them, its batches go out without.
+    pub known: BTreeSet<TenantId>,
 }
 
 /// `batching`, also per input.

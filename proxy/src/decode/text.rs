@@ -77,10 +77,12 @@ pub fn push_lines(
     out: &mut Vec<u8>,
 ) -> u32 {
     let mut lines = 0;
-    let mut rest = trim_nul(payload);
+    let mut rest = payload;
     while !rest.is_empty() {
         let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
         let (line, after) = rest.split_at(end);
+        // Of each line and not of the payload: where a body is cut into pieces must not show.
+        let line = trim_nul(line);
         if !line.trim_ascii().is_empty() {
             push_line(line, rules, source, now, out);
             lines += 1;
@@ -257,7 +259,7 @@ mod tests {
     #[test]
     fn blank_lines_nuls_and_carriage_returns_are_no_content() {
         assert_eq!(lines("\0\0a\r\n\n \t\r\nb\0\n\0", &AUTO), envelope("a") + &envelope("b"));
-        for nothing in ["", "\0", "\n\n", " \r\n\0"] {
+        for nothing in ["", "\0", "\n\n", " \r\n\0", "\n\0\n"] {
             assert_eq!(lines(nothing, &AUTO), "");
         }
         assert_eq!(lines("{\"a\":1}\r\n", &AUTO), "{\"a\":1}\r\n");

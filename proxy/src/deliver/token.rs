@@ -2,7 +2,7 @@
 //!
 //! A tenant with a token of its own is never served with the global one, also when its own cannot be read or was
 //! taken out of the configuration while the process runs. Where tenants have tokens and there is no global one, a tenant
-//! without one, such as one that an earlier owner of the spool left batches of, is not served at all.
+//! of no input, such as one that an earlier owner of the spool left batches of, is not served without a token.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -39,7 +39,7 @@ impl TokenStore {
     /// Tokens of the next one. Whether they are others.
     pub fn configure(&self, tokens: &Tokens) -> bool {
         let mut inner = self.0.lock();
-        let others = inner.tokens != *tokens;
+        let others = (&inner.tokens.global, &inner.tokens.tenants) != (&tokens.global, &tokens.tenants);
         inner.had_own.extend(tokens.tenants.keys().cloned());
         inner.read.clear();
         inner.tokens = tokens.clone();
@@ -59,10 +59,12 @@ impl TokenStore {
             }
             None => match inner.tokens.global.clone() {
                 Some(global) => global,
-                None if inner.tokens.tenants.is_empty() => return Ok(None),
+                None if inner.tokens.tenants.is_empty() || inner.tokens.known.contains(tenant) => {
+                    return Ok(None);
+                }
                 None => {
                     return Err(format!(
-                        "tenant {tenant} has no token while others have; set tenants.{tenant}.bearer_token_file, or \
+                        "tenant {tenant} has neither an input nor a token while others have one; set tenants.{tenant}.bearer_token_file, or \
                          bearer_token_file for every tenant without one of its own"
                     ));
                 }
@@ -136,6 +138,8 @@ mod tests {
             store.header(&other).unwrap_err().contains("tenants.other.bearer_token_file"),
             "a stranger's batch"
         );
+        store.configure(&Tokens { global: None, known: [other.clone()].into(), ..tokens.clone() });
+        assert_eq!(store.header(&other).unwrap(), None, "an input's");
         tokens.tenants.clear();
         store.configure(&tokens);
         assert!(store.header(&acme).unwrap_err().contains("no longer configured"));

@@ -1,7 +1,7 @@
 //! An API with everything around it that tests need to change.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc,
@@ -113,6 +113,7 @@ pub fn config() -> Config {
         tokens: Tokens {
             global: Some(inline("upload-secret")),
             tenants: BTreeMap::from([("acme".parse().unwrap(), inline("tenant-secret"))]),
+            known: BTreeSet::new(),
         },
         batching: batching(),
         spooling: Spooling {

@@ -1,7 +1,12 @@
 //! From a [`Document`] to a [`Config`]: ids, addresses, sums, and what belongs together. Everything that is wrong is
 //! reported; what is wrong with one input concerns that input alone.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    path::PathBuf,
+    time::Duration,
+};
 
 use super::{
     author::Author,
@@ -53,6 +58,7 @@ pub(super) fn validate(
     let mut tokens = Tokens {
         global: secret(document.bearer_token, document.bearer_token_file, "bearer_token", problems),
         tenants: tenants(document.tenants, problems),
+        known: BTreeSet::new(),
     };
     let total = document.inputs.len();
     let context = InputContext {
@@ -71,6 +77,7 @@ pub(super) fn validate(
     if let Some(running) = beside.running {
         tokens::keep(&former, running, &mut tokens, problems);
     }
+    tokens.known = inputs.iter().map(|input| input.key.tenant.clone()).collect();
     let refused = refused::of(beside.tree, &former, beside.hashes, problems);
     if inputs.is_empty() && total == 0 && !beside.author.is_program() {
         problems.warning(
