@@ -216,6 +216,20 @@ impl Receiver {
         self.shared.store.lock().violations().to_vec()
     }
 
+    /// Prints every breach and how much was checked; whether there is none.
+    pub fn print_verdict(&self) -> bool {
+        let violations = self.violations();
+        for violation in &violations {
+            println!("WRONG: {violation}");
+        }
+        println!(
+            "{} batches in {} uploads; checked: gzip, line counts, names, one content per name",
+            self.batches().len(),
+            self.uploads()
+        );
+        violations.is_empty()
+    }
+
     /// All lines of a dataset in the order of their batches' names.
     pub fn text(&self, tenant: &str, dataset: &str) -> Result<Vec<String>> {
         let mut lines = Vec::new();

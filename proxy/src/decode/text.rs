@@ -46,7 +46,10 @@ pub struct TextRules {
 
 /// Appends one line, given without its line end. Blank lines are the caller's to skip (see [`push_lines`]).
 pub fn push_line(line: &[u8], rules: &TextRules, source: IpAddr, now: &ReceiveTime, out: &mut Vec<u8>) {
-    let line = trim_nul(line);
+    push_trimmed(trim_nul(line), rules, source, now, out);
+}
+
+fn push_trimmed(line: &[u8], rules: &TextRules, source: IpAddr, now: &ReceiveTime, out: &mut Vec<u8>) {
     let start = out.len();
     if rules.format == DataFormat::Text || line.len() >= MAX_LINE {
         return push_envelope(line, rules, source, now, out);
@@ -84,7 +87,7 @@ pub fn push_lines(
         // Of each line and not of the payload: where a body is cut into pieces must not show.
         let line = trim_nul(line);
         if !line.trim_ascii().is_empty() {
-            push_line(line, rules, source, now, out);
+            push_trimmed(line, rules, source, now, out);
             lines += 1;
         }
         rest = after.get(1..).unwrap_or_default();

@@ -139,14 +139,6 @@ fn count(receiver: &Receiver, sent: &[(String, sequence::Sent)]) -> Result<bool>
         );
         all_well &= account.sent > 0 && account.lost == 0 && account.duplicated == 0;
     }
-    let violations = receiver.violations();
-    for violation in &violations {
-        println!("WRONG: {violation}");
-    }
-    println!(
-        "{} batches in {} uploads; checked: gzip, line counts, names, one content per name",
-        receiver.batches().len(),
-        receiver.uploads()
-    );
-    Ok(all_well && violations.is_empty())
+    all_well &= receiver.print_verdict();
+    Ok(all_well)
 }

@@ -122,16 +122,8 @@ fn count(receiver: &Receiver, sent: &[(&'static str, Sent)]) -> Result<bool> {
         "{:<34} {:>9} {:>9} {:>10} {:>6}",
         "all", total.sent, total.delivered, total.duplicated, total.lost
     );
-    let violations = receiver.violations();
-    for violation in &violations {
-        println!("WRONG: {violation}");
-    }
-    println!(
-        "{} batches in {} uploads; checked: gzip, line counts, names, one content per name",
-        receiver.batches().len(),
-        receiver.uploads()
-    );
-    Ok(total.lost == 0 && total.duplicated == 0 && total.sent > 0 && violations.is_empty())
+    let kept = receiver.print_verdict();
+    Ok(total.lost == 0 && total.duplicated == 0 && total.sent > 0 && kept)
 }
 
 /// Where the sample's inputs listen.

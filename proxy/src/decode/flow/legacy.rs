@@ -34,32 +34,11 @@ const V5: [(u16, u16); 20] = [
     (PADDING, 2),
 ];
 
-/// v7 has flags of which fields are valid where v5 has nothing, and the address of the router that was bypassed.
-const V7: [(u16, u16); 21] = [
-    (8, 4),
-    (12, 4),
-    (15, 4),
-    (10, 2),
-    (14, 2),
-    (2, 4),
-    (1, 4),
-    (22, 4),
-    (21, 4),
-    (7, 2),
-    (11, 2),
-    (PADDING, 1),
-    (6, 1),
-    (4, 1),
-    (5, 1),
-    (16, 2),
-    (17, 2),
-    (9, 1),
-    (13, 1),
-    (PADDING, 2),
-    (130, 4),
-];
+/// v7 has flags of which fields are valid where v5 has nothing, and behind it the address of the router that was bypassed.
+const V7_ALSO: [(u16, u16); 1] = [(130, 4)];
 
-static TEMPLATES: LazyLock<[Template; 2]> = LazyLock::new(|| [template(&V5), template(&V7)]);
+static TEMPLATES: LazyLock<[Template; 2]> =
+    LazyLock::new(|| [template(&V5), template(&[&V5[..], &V7_ALSO].concat())]);
 
 fn template(fields: &[(u16, u16)]) -> Template {
     let fields: Vec<_> =
