@@ -45,7 +45,7 @@ impl Report {
             "{} cores, kernel {}, `net.core.rmem_max` {}, `rmem_default` {}, loopback; {} confirming runs of {} s at the \
              highest rate (peers: 1), clients that wait for answers a third of that.",
             std::thread::available_parallelism().map_or(1, usize::from),
-            read("/proc/sys/kernel/osrelease"),
+            read("/proc/sys/kernel/osrelease").split('-').next().unwrap_or_default(),
             read("/proc/sys/net/core/rmem_max"),
             read("/proc/sys/net/core/rmem_default"),
             self.runs,
