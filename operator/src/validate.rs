@@ -20,8 +20,8 @@ use crate::{
 
 /// Folder of the nodes below which Proxies spool, unless said otherwise.
 const HOST_PATH: &str = "/var/lib/bytefreezer";
-/// Between the end of delivery and the kill.
-const LEAVE_SECONDS: u64 = 15;
+/// Beside delay and grace, until the kill: 7 in which senders are led elsewhere, 10 at most to close batches, and a rest.
+const LEAVE_SECONDS: u64 = 22;
 
 /// What is the same for every Proxy of this operator.
 #[derive(Clone, Debug)]

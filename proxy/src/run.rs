@@ -188,6 +188,7 @@ impl Proxy {
                 let reloader = Arc::clone(reloader);
                 async move { reloader.reload().await }.boxed()
             }),
+            leaving: false.into(),
             started,
             long_polls: ApiState::long_polls(),
         })));

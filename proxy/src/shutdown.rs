@@ -1,9 +1,12 @@
 //! The end, in order, so that nothing that was accepted is lost and as much as possible is delivered.
 //!
 //! ```text
-//! shutdown_delay (all as before, still ready) -> intake ends -> batches close, one sync
+//! shutdown_delay (all as before, still ready) -> not ready, intake goes on -> intake ends -> batches close, one sync
 //!     -> delivery for at most shutdown_grace -> API ends -> spool ends
 //! ```
+//! Ready at first, since a load balancer that sends to this node alone has nobody else until it looks elsewhere. Not ready then,
+//! because a flow of datagrams stays with this process as long as it is called ready: closed at that moment, whatever the flow
+//! brings would be lost until somebody notices.
 
 use std::time::Duration;
 
@@ -16,6 +19,9 @@ use crate::{
     run::{Proxy, tell_systemd},
 };
 
+/// From "not ready" until senders are led elsewhere: two probes of the operator's pods, two seconds apart, and then what a
+/// cluster takes to pass it on. Only with a `shutdown_delay`: else nobody leads senders anywhere.
+const TURN: Duration = Duration::from_secs(7);
 /// For closing all open batches.
 const CLOSING: Duration = Duration::from_secs(10);
 
@@ -25,6 +31,9 @@ pub(crate) async fn in_order(proxy: &Proxy) {
     if !server.shutdown_delay.is_zero() {
         info!(seconds = server.shutdown_delay.as_secs(), "still serving while load balancers take notice");
         sleep(server.shutdown_delay).await;
+        proxy.api.leave();
+        info!(seconds = TURN.as_secs(), "not ready any more; intake goes on until senders are led elsewhere");
+        sleep(TURN).await;
     }
     tell_systemd(&[NotifyState::Stopping]);
     proxy.inputs.stop_intake().await;

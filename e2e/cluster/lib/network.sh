@@ -12,6 +12,11 @@ client() {
     exec nsenter --net="$(namespace_file client)" "$@"
 }
 
+# Becomes the program, so that whoever ends this ends that.
+on_node() { # NODE CMD...
+    exec nsenter --net="$(namespace_file "node${1:?number of the node}")" "${@:2}"
+}
+
 namespace() { # NAME ADDRESS...
     local name=$1 address
     shift

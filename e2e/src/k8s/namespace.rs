@@ -1,4 +1,5 @@
-//! A namespace for one test. It goes with its value; when the test failed, it first says what was in it.
+//! A namespace for one test. It goes with its value, to the last object: the next test's operator serves all namespaces. When
+//! the test failed, it first says what was in it.
 
 use std::{
     env,
@@ -24,6 +25,8 @@ use crate::receiver::{Receiver, Settings};
 
 /// How long a test waits for what takes a cluster's components no more than seconds.
 pub const LIMIT: Duration = Duration::from_mins(1);
+/// How long a namespace may take to go: its pods end in order.
+const LEAVE: Duration = Duration::from_mins(3);
 
 /// A kind of object that can be read.
 pub trait Kind:
@@ -196,8 +199,15 @@ impl Drop for Namespace {
             return eprintln!("kept: namespace {}", self.name);
         }
         let api: Api<Object> = Api::all(self.cluster.client());
-        if let Err(error) = self.cluster.wait(api.delete(&self.name, &DeleteParams::default())) {
-            eprintln!("namespace {} stays: {error}", self.name);
+        let gone = self.until(LEAVE, "the namespace's end", || {
+            let there = self.cluster.wait(api.get_opt(&self.name))?;
+            if there.as_ref().is_some_and(|object| object.metadata.deletion_timestamp.is_none()) {
+                self.cluster.wait(api.delete(&self.name, &DeleteParams::default()))?;
+            }
+            Ok(there.is_none().then_some(()))
+        });
+        if let Err(error) = gone {
+            eprintln!("namespace {} stays: {error:#}", self.name);
         }
     }
 }

@@ -24,7 +24,12 @@ fn t07_an_operator_killed_at_every_step_converges_without_orphans() {
     let namespace = Namespace::new("deaths").unwrap();
     let receiver = namespace.receiver().unwrap();
     let first = Outside::start(Some(namespace.name()), &[]).unwrap();
-    namespace.apply(&proxy(&receiver, &json!({"workload": {"replicas": 2}}))).unwrap();
+    // With a token, so that there is a Secret to apply.
+    namespace
+        .apply(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "receiver"}, "stringData": {"token": "of-all"}}))
+        .unwrap();
+    let token = json!({"tokenSecretRef": {"name": "receiver", "key": "token"}});
+    namespace.apply(&proxy(&receiver, &json!({"receiver": token, "workload": {"replicas": 2}}))).unwrap();
     let source = |port: u16| json!({"udp": {"port": port}});
     namespace.apply(&dataset("changing", &source(5000), &json!({}))).unwrap();
     ready(&namespace, "changing");

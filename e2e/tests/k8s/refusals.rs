@@ -73,7 +73,7 @@ fn t06_each_refusal_is_on_its_own_object_and_tenants_do_not_disturb_each_other()
     }]}});
     kubectl(&["patch", "crd", definition, "--type", "merge", "--patch", &lax.to_string()]).unwrap();
     let wrong = json!({"apiVersion": "bytefreezer.com/v1alpha1", "kind": "ProxyDataset", "metadata": {"name": "odd"},
-        "spec": {"proxyRef": {"name": "edge"}, "tenantId": {"not": "a text"}, "source": {}}});
+        "spec": {"proxyRef": {"name": "edge"}, "tenantId": "acme", "source": {"udp": {"port": {"not": "a number"}}}}});
     let stored = namespace.until(LIMIT, "the lax definition", || Ok(namespace.apply(&wrong).ok()));
     let mut strict: Value = serde_json::from_str(&before_patch).unwrap();
     strict["metadata"] = json!({"name": definition});

@@ -183,7 +183,7 @@ fn status(pod: &Pod, method: &str, path: &str, token: Option<&str>) -> String {
 
 #[test]
 fn t09_a_caller_with_a_wrong_or_the_read_token_changes_nothing() {
-    let namespace = Namespace::new("tokens").unwrap();
+    let namespace = Namespace::new("callers").unwrap();
     let receiver = namespace.receiver().unwrap();
     let _operator = Operator::install(&namespace, &json!({})).unwrap();
     namespace.apply(&proxy(&receiver, &json!({}))).unwrap();

@@ -55,8 +55,15 @@ fn accepted(namespace: &Namespace) -> usize {
 fn converge(namespace: &Namespace, operator: &Outside, count: usize, what: &str) {
     let started = Instant::now();
     let cpu = operator.cpu().unwrap();
-    let end =
-        namespace.until(Duration::from_mins(5), what, || Ok((accepted(namespace) == count).then_some(())));
+    // Listing thousands takes the operator's CPU away, so its metrics are looked at first.
+    let is_idle = || -> anyhow::Result<bool> {
+        let metrics = operator.metrics()?;
+        let known = metrics.get("bytefreezer_operator_objects{kind=\"proxydatasets\"}").copied();
+        Ok(known == Some(count as f64) && sum(&metrics, "bytefreezer_operator_queued") < 0.5)
+    };
+    let end = namespace.until(Duration::from_mins(5), what, || {
+        Ok((is_idle()? && accepted(namespace) == count).then_some(()))
+    });
     end.unwrap();
     let (_, most) = operator.memory().unwrap();
     println!(

@@ -182,15 +182,19 @@ fn api_over_tls_with_client_certificates() {
 }
 
 #[test]
-fn shutdown_delay_keeps_everything_as_it_is() {
+fn shutdown_delay_keeps_everything_and_readiness_goes_first() {
     let mut world = world(&json!({"server": {"shutdown_delay_seconds": 2}}));
     let started = Instant::now();
     world.proxy.signal(Signal::SIGTERM).unwrap();
     thread::sleep(Duration::from_millis(700));
     assert_eq!(world.proxy.get("/readyz").unwrap().status, 200, "still ready");
+    until(LIMIT, "the end of readiness", || {
+        (world.proxy.get("/readyz").unwrap().status == 503).then_some(())
+    })
+    .unwrap();
+    assert!(started.elapsed() >= Duration::from_secs(2), "{:?}", started.elapsed());
     let sent = world.send(10);
     world.proxy.wait_exit(LIMIT).unwrap();
-    assert!(started.elapsed() >= Duration::from_secs(2), "{:?}", started.elapsed());
     all_delivered(&world.receiver, &[sent], Duration::from_secs(1));
 }
 

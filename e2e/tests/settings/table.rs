@@ -31,7 +31,7 @@ const PROCESS: &[(&str, &str)] = &[
     ("server.tls.key_file", "api_over_tls_with_client_certificates"),
     ("server.tls.client_ca_file", "api_over_tls_with_client_certificates"),
     ("server.tls.client_cert_required", "api_over_tls_with_client_certificates"),
-    ("server.shutdown_delay_seconds", "shutdown_delay_keeps_everything_as_it_is"),
+    ("server.shutdown_delay_seconds", "shutdown_delay_keeps_everything_and_readiness_goes_first"),
     ("server.shutdown_grace_seconds", "shutdown_grace_bounds_the_delivery_at_the_end"),
     ("tenants.<id>.bearer_token", "tokens_go_out_by_tenant"),
     ("tenants.<id>.bearer_token_file", "tokens_go_out_by_tenant"),

@@ -18,7 +18,7 @@ use k8s_openapi::{
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
 
-use super::{common_labels, pod_selector};
+use super::{common_labels, headless_service::SUFFIX, pod_selector};
 use crate::{
     assets::{FOLDER, SECRETS},
     convert::{API_FOLDER, SPOOL_FOLDER},
@@ -58,7 +58,7 @@ fn spec(proxy: &ValidatedProxy) -> PodSpec {
     let workload = &proxy.spec.workload;
     let on_host = proxy.on_host_network();
     PodSpec {
-        service_account_name: Some(proxy.key.name.clone()),
+        service_account_name: Some(format!("{}{SUFFIX}", proxy.key.name)),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         host_network: on_host.then_some(true),

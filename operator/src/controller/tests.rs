@@ -166,7 +166,7 @@ async fn a_pass_makes_everything_and_the_next_one_nothing() {
         "Secret/edge-api",
         "Service/edge",
         "Service/edge-pods",
-        "ServiceAccount/edge",
+        "ServiceAccount/edge-pods",
         "StatefulSet/edge",
     ];
     assert_eq!(writes, expected.map(str::to_owned).into());

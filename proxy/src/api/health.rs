@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
 };
 
 use axum::{
@@ -28,11 +28,16 @@ pub async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// Data is taken in: a configuration was applied, the spool can be written and has room, memory is left, every input was
-/// tried, and, unless the configuration has a `schema_version`, at least one of them listens.
+/// Data is taken in, and goes on to be: a configuration was applied, the spool can be written and has room, memory is left,
+/// every input was tried, and, unless the configuration has a `schema_version`, at least one of them listens. At the end
+/// this fails before intake ends.
 #[utoipa::path(get, path = "/readyz", tag = "health",
     responses((status = 200, body = String), (status = 503, body = String, description = "What is missing")))]
 pub async fn readyz(State(state): State<Arc<ApiState>>) -> Response {
+    if state.leaving.load(Relaxed) {
+        let problem = "it ends; intake goes on until senders are led elsewhere\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, problem).into_response();
+    }
     let of_program = state.running.load().config.schema_version.is_some();
     let (inputs, trouble) = ((state.inputs)(), (state.spool_trouble)());
     let problem = problems::not_ready(&inputs, &trouble, (state.memory_problem)(), of_program);

@@ -7,7 +7,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     panic::AssertUnwindSafe,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -100,6 +100,11 @@ impl Api {
         let wanted = Port::wanted(&state.running.load().config.server);
         let ports = wanted.into_iter().map(|port| open(port, &state)).collect();
         Self { state, ports: Mutex::new(ports) }
+    }
+
+    /// From now on the process says that it is not ready; it answers all the same.
+    pub fn leave(&self) {
+        self.state.leaving.store(true, Relaxed);
     }
 
     /// After a reload: opens and closes what has changed. What cannot be changed stays as it is, and the error says so;

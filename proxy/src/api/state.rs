@@ -1,6 +1,10 @@
 //! What the API shows and can do; filled once by whoever starts the process.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicBool},
+    time::Instant,
+};
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
@@ -78,6 +82,8 @@ pub struct ApiState {
     pub config_problem: Ask<Option<String>>,
     /// Reads the configuration again and applies it: the number of inputs, or why it was not applied.
     pub reload: Ask<BoxFuture<'static, Result<usize, String>>>,
+    /// Whether the process is about to end its intake: it is not ready any more.
+    pub leaving: AtomicBool,
     /// When the process started.
     pub started: Instant,
     /// See [`LONG_POLLS`].

@@ -105,7 +105,7 @@ pub struct Server {
     pub admin_token: Option<Secret>,
     /// `tls`: serve the API port over TLS.
     pub tls: Option<ServerTls>,
-    /// `shutdown_delay_seconds`: after SIGTERM everything stays as it is for this long. Default 0.
+    /// `shutdown_delay_seconds`: after SIGTERM everything stays as it is for this long, then not ready for a while. Default 0.
     pub shutdown_delay: Duration,
     /// `shutdown_grace_seconds`: then delivery goes on for this long. Default 10.
     pub shutdown_grace: Duration,

@@ -220,6 +220,7 @@ impl World {
                 async move { if reloads == 1 { Ok(2) } else { Err("config.yaml:3: no such key".to_owned()) } }
                     .boxed()
             }),
+            leaving: false.into(),
             started: Instant::now(),
             long_polls: ApiState::long_polls(),
         });

@@ -147,7 +147,8 @@ pub struct Server {
     /// Serve the API port over TLS.
     #[schemars(extend("x-protects" = true))]
     pub tls: Option<Tls>,
-    /// After SIGTERM everything stays as it is for this long, so that load balancers notice.
+    /// After SIGTERM everything stays as it is for this long, so that load balancers notice. Unless 0, intake then goes on
+    /// for 7 seconds in which `/readyz` fails.
     #[schemars(range(max = YEAR))]
     pub shutdown_delay_seconds: u64,
     /// Then delivery goes on for at most this long. What is left stays in the spool.
