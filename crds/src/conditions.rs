@@ -51,6 +51,7 @@ words! {
         PortsExceedLoadBalancer: "The load balancer takes fewer ports than the datasets need.", "Spread the datasets over several Proxies, or let them share ports by `allowedSources`.";
         SpoolStranded: "Volume claims without a pod hold data that was not delivered.", "Raise `replicas` until their pods are back; they deliver.";
         SpoolNearlyFull: "A spool is nearly full.", "Look at the Receiver first, then raise `spool.size`.";
+        SpoolNotGrown: "Volume claims are smaller than `spool.size` and cannot grow.", "Use a StorageClass with `allowVolumeExpansion`; the message has the claim and the API server's words.";
     }
 }
 

@@ -233,6 +233,12 @@ fn size(text: &str) -> Option<u64> {
     (part % scale == 0).then_some(bytes)
 }
 
+impl<const MIN: u64, const MAX: u64> From<&str> for Size<MIN, MAX> {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
 impl<const MIN: u64, const MAX: u64> JsonSchema for Size<MIN, MAX> {
     fn inline_schema() -> bool {
         true

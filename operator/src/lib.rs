@@ -18,6 +18,7 @@
 //! | [`api_secret`] | what operator and pods trust each other by | |
 //! | [`acknowledge`] | asks the pods what they have applied | what that means for a dataset |
 //! | [`claims`] | what pods that are gone left on their volumes | |
+//! | [`growth`] | volume claims that grow with the spool | |
 //! | [`status`] | the statuses, from what was decided, applied and acknowledged | how they got decided |
 //! | [`controller`] | who gets a pass when, the passes, failures | the other modules' rules |
 //! | [`leader`] | which replica writes | what |
@@ -48,6 +49,7 @@ pub mod definitions;
 pub mod events;
 pub mod failpoint;
 pub mod gather;
+pub mod growth;
 pub mod health;
 pub mod jitter;
 pub mod key;

@@ -55,10 +55,26 @@ async fn main() -> ExitCode {
     }
 }
 
+/// Says each failed request a second time, as an error, also where it is none (a write that the fence holds back): whoever
+/// asked says it with what it means.
+const CLIENT: &str = "kube_client::client";
+
 /// One JSON object a line, on standard output; RUST_LOG says how much.
 fn log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).init();
+    let wanted = std::env::var("RUST_LOG").unwrap_or_default();
+    tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter(&wanted)).init();
+}
+
+/// What is logged, with `info` for nothing and for what is no filter. The client is silent unless it is asked for.
+fn filter(wanted: &str) -> EnvFilter {
+    let with = |wanted: &str| EnvFilter::try_new(format!("{CLIENT}=off,{wanted}"));
+    let is_asked_for = wanted.contains("kube_client");
+    let filter = match wanted {
+        "" => with("info"),
+        _ if is_asked_for => EnvFilter::try_new(wanted),
+        _ => with(wanted),
+    };
+    filter.or_else(|_| with("info")).unwrap_or_default()
 }
 
 async fn send_test(arguments: &send_test::Arguments) -> anyhow::Result<()> {
@@ -83,4 +99,19 @@ async fn bring(what: Crds) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_is_silent_unless_it_is_asked_for() {
+        for wanted in ["", "info", "debug,bytefreezer_operator=trace", "what is this="] {
+            let filter = filter(wanted).to_string();
+            assert!(filter.contains("kube_client::client=off"), "{wanted}: {filter}");
+        }
+        assert!(filter("debug,bytefreezer_operator=trace").to_string().contains("bytefreezer_operator=trace"));
+        assert!(!filter("info,kube_client=debug").to_string().contains("off"));
+    }
 }

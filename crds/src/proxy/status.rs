@@ -12,7 +12,7 @@ pub struct ProxyStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Accepted, ResolvedRefs, Programmed and Ready always; ReceiveBufferTooSmall, PacketLoss, SourceIPNotPreserved,
-    /// PortsExceedLoadBalancer, SpoolStranded and SpoolNearlyFull while they are true.
+    /// PortsExceedLoadBalancer, SpoolStranded, SpoolNearlyFull and SpoolNotGrown while they are true.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 16),

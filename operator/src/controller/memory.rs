@@ -10,7 +10,9 @@ use bytefreezer_crds::{ProxyDatasetStatus, ProxyStatus};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::{api_secret::Access, apply::Applied, assets::Shelf, key::ObjectKey, status::Written};
+use crate::{
+    api_secret::Access, apply::Applied, assets::Shelf, growth::Growth, key::ObjectKey, status::Written,
+};
 
 /// First pause after a failure, and longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_mins(1));
@@ -24,6 +26,8 @@ pub struct Memory {
     pub applied: Applied,
     /// What the assets' Secrets hold; `None` until they were read.
     pub shelf: Option<Shelf>,
+    /// What the volume claims were asked for.
+    pub growth: Growth,
     /// How its pods are asked, and when that was last looked at.
     pub access: Option<(Access, Instant)>,
     /// The document, and since when it is wanted.

@@ -90,6 +90,9 @@ pub enum PassError {
     /// The Secrets with the assets cannot be read.
     #[error("the Secrets with the assets cannot be read: {0}")]
     Shelf(#[source] kube::Error),
+    /// The volume claims cannot be asked to grow.
+    #[error("the volume claims cannot be asked to grow: {0}")]
+    Growth(#[source] Box<kube::Error>),
     /// A status cannot be written.
     #[error("the status of {0} cannot be written: {1}")]
     Status(ObjectKey, #[source] Box<kube::Error>),
@@ -104,6 +107,7 @@ impl PassError {
             Self::ApiSecret(_) => "api_secret_failed",
             Self::Secret(_) => "secret_unread",
             Self::Shelf(_) => "assets_unread",
+            Self::Growth(_) => "growth_failed",
             Self::Status(..) => "status_failed",
         }
     }
@@ -123,7 +127,9 @@ impl PassError {
         let source = match self {
             Self::Fenced => return true,
             Self::Apply(error) => error.cause(),
-            Self::ApiSecret(ApiSecretError::Api(_, _, error)) | Self::Status(_, error) => &**error,
+            Self::ApiSecret(ApiSecretError::Api(_, _, error))
+            | Self::Growth(error)
+            | Self::Status(_, error) => &**error,
             _ => return false,
         };
         matches!(source, kube::Error::Service(error) if error.is::<Fenced>())
@@ -193,7 +199,8 @@ async fn applied(
     apply(&context.client, proxy, objects, &gathered.owned, &mut memory.applied).await?;
     shelf.applied(&rendered.hash);
     memory.wants(&rendered.hash, &rendered.hashes, Timestamp::now());
-    Ok(())
+    let growth = memory.growth.ask(&context.client, proxy, &gathered.claims).await;
+    growth.map_err(|error| PassError::Growth(Box::new(error)))
 }
 
 /// Follows the pods, brings the document to them, and returns what they say.

@@ -197,6 +197,7 @@ impl<'a> Report<'a> {
             reports: self.reports,
             listeners: &listeners,
             stranded: self.stranded(),
+            not_grown: memory.growth.message(),
             count,
         };
         let ProxyOutcome { status, ready, warnings, again } = proxy(&facts, pods, addresses, self.now);

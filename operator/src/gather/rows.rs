@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use bytefreezer_crds::{Proxy, ProxyDataset, labels};
+use bytefreezer_crds::{
+    Proxy, ProxyDataset, labels,
+    values::{NO_LIMIT, Size},
+};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::{
@@ -281,17 +284,24 @@ impl Row for PodRow {
 pub struct Claim {
     /// Its annotations, in one of which stands what its pod left undelivered.
     pub annotations: BTreeMap<String, String>,
+    /// Bytes that it asks for; `None` until it is bound, since it cannot ask for more before that.
+    pub requested: Option<u64>,
     labels: Option<BTreeMap<String, String>>,
     uid: Option<String>,
 }
 
 impl Claim {
     /// What is looked at of a claim.
-    pub fn of(metadata: &ObjectMeta) -> Self {
+    pub fn of(claim: &PersistentVolumeClaim) -> Self {
+        let is_bound = claim.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Bound"));
+        let resources = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref());
+        let storage = resources.and_then(|resources| resources.requests.as_ref()?.get("storage"));
+        let bytes = storage.and_then(|size| Size::<0, NO_LIMIT>::from(size.0.as_str()).bytes().ok());
         Self {
-            annotations: metadata.annotations.clone().unwrap_or_default(),
-            labels: metadata.labels.clone(),
-            uid: metadata.uid.clone(),
+            annotations: claim.metadata.annotations.clone().unwrap_or_default(),
+            requested: bytes.filter(|_| is_bound),
+            labels: claim.metadata.labels.clone(),
+            uid: claim.metadata.uid.clone(),
         }
     }
 }
@@ -303,7 +313,8 @@ impl Row for Claim {
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        self.uid == other.uid && self.annotations == other.annotations
+        let what = |one: &Self| (one.uid.clone(), one.annotations.clone(), one.requested);
+        what(self) == what(other)
     }
 }
 

@@ -299,9 +299,9 @@ impl Feeder {
     }
 
     async fn claims(self) {
-        let api: Api<PartialObjectMeta<PersistentVolumeClaim>> = self.scope.api(&self.client);
+        let api: Api<PersistentVolumeClaim> = self.scope.api(&self.client);
         let events = watcher(api, Config::default().labels(labels::PROXY));
-        let row = |claim: PartialObjectMeta<PersistentVolumeClaim>| (key(&claim), Claim::of(&claim.metadata));
+        let row = |claim: PersistentVolumeClaim| (key(&claim), Claim::of(&claim));
         let name = "persistentvolumeclaims";
         self.feed(name, events, |event| self.world.apply(|tables| &mut tables.claims, map(event, row))).await;
     }

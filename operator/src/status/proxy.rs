@@ -68,6 +68,8 @@ pub struct ProxyFacts<'a> {
     pub listeners: &'a BTreeMap<ObjectKey, Vec<Listener>>,
     /// Claims without a pod that hold data, in words.
     pub stranded: Option<String>,
+    /// Claims that cannot grow, in words.
+    pub not_grown: Option<String>,
     /// Its datasets.
     pub count: Count,
 }
@@ -183,6 +185,8 @@ fn warnings(facts: &ProxyFacts<'_>) -> Vec<Finding> {
     }
     let stranded = facts.stranded.clone();
     warnings.extend(stranded.map(|text| Finding::warning(ConditionType::SpoolStranded, text)));
+    let not_grown = facts.not_grown.clone();
+    warnings.extend(not_grown.map(|text| Finding::warning(ConditionType::SpoolNotGrown, text)));
     warnings
 }
 

@@ -256,6 +256,7 @@ fn about(spec: &Json, reports: &[PodReport], services: &[Service], count: Count)
         reports,
         listeners: &BTreeMap::new(),
         stranded: None,
+        not_grown: None,
         count,
     };
     let addresses = Addresses::of(&proxied, &owned, &[], 2, &[]);
