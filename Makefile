@@ -7,7 +7,7 @@ IMAGE ?= bytefreezer-proxy
 ARCH ?= $(shell dpkg --print-architecture 2>/dev/null || echo amd64)
 VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
-.PHONY: help demo test packages lint lint-shell deny generate e2e demo-k8s cluster-up cluster-down soak bench bench-write guard \
+.PHONY: help demo test packages lint lint-shell deny generate chart e2e demo-k8s cluster-up cluster-down soak bench bench-write guard \
 	fuzz image image-check image-docker clean
 
 help: ## This list
@@ -37,6 +37,9 @@ deny: ## Licences, bans and sources of all dependencies
 
 generate: ## Generated files: compared, or rewritten with UPDATE=1
 	.ci/generate
+
+chart: ## helm lint, renderings against charts/tests/golden (UPDATE=1 writes them), kubeconform; without a cluster
+	.ci/chart
 
 demo-k8s: packages ## A real cluster, the chart and logger traffic through failures, and a count of every event; as root
 	.ci/demo-k8s

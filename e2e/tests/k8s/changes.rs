@@ -10,7 +10,7 @@ use e2e::k8s::{Namespace, Operator, Stream, conditions::Conditions as _};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use serde_json::{Value, json};
 
-use crate::common::{account, address, dataset, lives, process, proxy, proxy_ready, ready, ready_pods};
+use crate::common::{account, dataset, lives, process, proxy, proxy_ready, reachable, ready, ready_pods};
 
 /// How long a change may take from `apply` until every pod has acknowledged it.
 const MOST: Duration = Duration::from_secs(3);
@@ -61,11 +61,12 @@ fn t02_fifty_changes_lose_nothing_of_an_untouched_stream() {
     namespace
         .apply(&proxy(&receiver, &json!({"allowedDatasets": [{"namespaces": {"from": "All"}}]})))
         .unwrap();
-    namespace.apply(&dataset("steady", &json!({"udp": {"port": 5514}}), &json!({}))).unwrap();
+    let steady = json!({"syslog": {"port": 5514, "protocols": ["UDP", "TCP"]}});
+    namespace.apply(&dataset("steady", &steady, &json!({}))).unwrap();
     ready(&namespace, "steady");
     let before = ready_pods(&namespace, "edge", 1);
     let (life, inode) = (lives(&before), socket(&before[0], 5514));
-    let stream = Stream::udp(address(&namespace, "edge", 5514), 1);
+    let stream = Stream::udp(reachable(&namespace, "edge", 5514), 1);
 
     let mut took = Vec::new();
     let names: Vec<String> = (0..12).map(|n| format!("change-{n}")).collect();

@@ -1,6 +1,11 @@
 //! What several tests use.
 
-use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    net::{SocketAddr, TcpStream},
+    path::PathBuf,
+    time::Duration,
+};
 
 use bytefreezer_crds::{Proxy, ProxyDataset};
 use e2e::{
@@ -96,6 +101,27 @@ pub fn address(namespace: &Namespace, proxy: &str, port: u16) -> SocketAddr {
         balancer.ingress.as_ref()?.first()?.ip.as_ref()?.parse().ok()
     });
     SocketAddr::new(ip.unwrap(), port)
+}
+
+/// The same, once what is sent there reaches a pod: nodes learn of ports and pods a second or two after everybody else. It is tried over
+/// TCP, so the port needs a listener for that; all that a Service has at that time comes with it.
+pub fn reachable(namespace: &Namespace, proxy: &str, port: u16) -> SocketAddr {
+    let address = address(namespace, proxy, port);
+    let connected = e2e::until(LIMIT, &format!("a way to {address}"), || {
+        TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()
+    });
+    connected.unwrap();
+    address
+}
+
+/// Sends again until a line of the dataset is stored, where there is no TCP to see whether the way is there; the lines.
+pub fn stored(receiver: &Receiver, dataset: &str, send: impl Fn()) -> Vec<String> {
+    let lines = || receiver.text("acme", dataset).ok().filter(|lines| !lines.is_empty());
+    let found = e2e::until(LIMIT, &format!("a line of {dataset}"), || {
+        send();
+        e2e::until(Duration::from_secs(3), "it", lines).ok()
+    });
+    found.unwrap()
 }
 
 /// `port/protocol` of each port of a Service, in order.

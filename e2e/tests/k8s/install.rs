@@ -10,7 +10,7 @@ use e2e::{
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Service};
 use serde_json::{Value, json};
 
-use crate::common::{address, proxy_spec, ready, ready_pods, service_ports};
+use crate::common::{proxy_spec, reachable, ready, ready_pods, service_ports};
 
 const DEFINITIONS: [&str; 2] = ["proxies.bytefreezer.com", "proxydatasets.bytefreezer.com"];
 
@@ -51,7 +51,7 @@ fn t01_one_helm_install_brings_everything_and_an_uninstall_keeps_definitions_and
         |claim: &PersistentVolumeClaim| claim.status.as_ref()?.phase.clone().filter(|phase| phase == "Bound");
     namespace.wait("spool-default-0", LIMIT, "a bound claim", bound).unwrap();
 
-    let target = address(&namespace, "default", 514);
+    let target = reachable(&namespace, "default", 514);
     let own = namespace.cluster().address().to_string();
     logger(target, &["--udp"], "over udp");
     logger(target, &["--tcp", "--octet-count"], "over tcp");

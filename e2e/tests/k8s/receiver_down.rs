@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use serde_json::json;
 
-use crate::common::{account, address, dataset, pods, proxy, ready, ready_pods};
+use crate::common::{account, dataset, pods, proxy, reachable, ready, ready_pods};
 
 #[test]
 fn t05_a_spool_outlives_its_pod_and_a_drained_node() {
@@ -17,7 +17,7 @@ fn t05_a_spool_outlives_its_pod_and_a_drained_node() {
     namespace.apply(&proxy(&receiver, &json!({}))).unwrap();
     namespace.apply(&dataset("lines", &json!({"tcp": {"port": 6514}}), &json!({}))).unwrap();
     ready(&namespace, "lines");
-    let target = address(&namespace, "edge", 6514);
+    let target = reachable(&namespace, "edge", 6514);
 
     receiver.down();
     let first = Stream::tcp(target, 1);
@@ -29,7 +29,7 @@ fn t05_a_spool_outlives_its_pod_and_a_drained_node() {
     namespace.delete::<Pod>(&before[0].name_any()).unwrap();
     replaced(&namespace, &before[0]);
 
-    let second = Stream::tcp(target, 2);
+    let second = Stream::tcp(reachable(&namespace, "edge", 6514), 2);
     namespace
         .until(Duration::from_secs(30), "2000 events", || Ok((second.sent() >= 2000).then_some(())))
         .unwrap();
@@ -77,11 +77,12 @@ fn t05_a_rolling_update_of_two_replicas_loses_nothing_of_a_udp_stream() {
     let node = json!({"kubernetes.io/hostname": namespace.cluster().nodes().unwrap()[0]});
     let mut workload = json!({"replicas": 2, "shutdownDelay": "5s", "nodeSelector": node});
     namespace.apply(&proxy(&receiver, &json!({"workload": workload}))).unwrap();
-    namespace.apply(&dataset("datagrams", &json!({"udp": {"port": 5514}}), &json!({}))).unwrap();
+    let source = json!({"syslog": {"port": 5514, "protocols": ["UDP", "TCP"]}});
+    namespace.apply(&dataset("datagrams", &source, &json!({}))).unwrap();
     ready(&namespace, "datagrams");
     let before = ready_pods(&namespace, "edge", 2);
 
-    let stream = Stream::udp(address(&namespace, "edge", 5514), 1);
+    let stream = Stream::udp(reachable(&namespace, "edge", 5514), 1);
     workload["podTemplate"] = json!({"metadata": {"annotations": {"example.com/round": "2"}}});
     namespace.apply(&proxy(&receiver, &json!({"workload": workload}))).unwrap();
     namespace

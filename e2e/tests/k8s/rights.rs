@@ -19,7 +19,7 @@ use k8s_openapi::{
 use kube::{Api, ResourceExt as _, api::PostParams};
 use serde_json::{Value, json};
 
-use crate::common::{address, dataset, proxy, proxy_ready, ready, ready_pods};
+use crate::common::{dataset, proxy, proxy_ready, reachable, ready, ready_pods};
 
 /// Whether the operator's account may do it, as the API server sees it.
 fn may(
@@ -199,7 +199,7 @@ fn t09_a_caller_with_a_wrong_or_the_read_token_changes_nothing() {
 
     // Something that could be deleted: a batch that the Receiver refuses for good.
     receiver.fault(e2e::receiver::Scope::All, e2e::receiver::Fault::status(422));
-    let target = address(&namespace, "edge", 6514);
+    let target = reachable(&namespace, "edge", 6514);
     std::io::Write::write_all(&mut std::net::TcpStream::connect(target).unwrap(), b"a poisoned line\n")
         .unwrap();
     namespace

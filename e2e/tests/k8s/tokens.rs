@@ -8,12 +8,12 @@ use std::{
 
 use e2e::{
     http::Client,
-    k8s::{Namespace, Operator, namespace::LIMIT},
+    k8s::{Namespace, Operator},
 };
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
 
-use crate::common::{address, dataset, lives, proxy, ready, ready_pods};
+use crate::common::{address, dataset, lives, proxy, ready, ready_pods, stored};
 
 #[test]
 fn t10_tokens_rotate_without_a_restart_and_are_in_secrets_alone() {
@@ -39,14 +39,15 @@ fn t10_tokens_rotate_without_a_restart_and_are_in_secrets_alone() {
     ready(&namespace, "events");
     let before = lives(&ready_pods(&namespace, "edge", 1));
     let target = address(&namespace, "edge", 5514);
-    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-    socket.send_to(b"with the first", target).unwrap();
-    receiver.wait_text("acme", "events", 1, LIMIT).unwrap();
+    let send = |text: &str| {
+        UdpSocket::bind("0.0.0.0:0").unwrap().send_to(text.as_bytes(), target).unwrap();
+    };
+    let first = stored(&receiver, "events", || send("with the first"));
 
     demand(tokens[1]);
     secret(tokens[1]);
-    socket.send_to(b"with the second", target).unwrap();
-    receiver.wait_text("acme", "events", 2, Duration::from_mins(2)).unwrap();
+    send("with the second");
+    receiver.wait_text("acme", "events", first.len() + 1, Duration::from_mins(2)).unwrap();
     let pods = ready_pods(&namespace, "edge", 1);
     assert_eq!(lives(&pods), before);
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, TcpStream},
     path::Path,
     time::{Duration, Instant},
 };
@@ -59,7 +59,10 @@ impl World {
         let (registry, tag) = images()?;
         let datasets: BTreeMap<_, _> = datasets
             .iter()
-            .map(|(name, port)| (*name, json!({"tenantId": "acme", "source": {"syslog": {"port": port}}})))
+            .map(|(name, port)| {
+                let source = json!({"syslog": {"port": port, "protocols": ["UDP", "TCP"]}});
+                (*name, json!({"tenantId": "acme", "source": source}))
+            })
             .collect();
         let values = json!({
             "image": {"registry": registry, "tag": tag},
@@ -87,16 +90,19 @@ impl World {
         Ok(())
     }
 
-    /// Where senders send.
+    /// Where senders send, once that leads to the pods: nodes learn of ports a second or two after everybody else, those of
+    /// TCP and UDP together.
     pub(crate) fn targets(&self, datasets: &[(&str, u16)]) -> Result<Vec<(String, SocketAddr)>> {
         let view = self.look()?;
         let target = |(name, _): &(&str, u16)| {
             let dataset = view.datasets.iter().find(|dataset| dataset.name == *name).context("gone")?;
             let address = dataset.address.split('/').next().unwrap_or_default();
-            Ok((
-                (*name).to_owned(),
-                address.parse().with_context(|| format!("{name}: no address {address:?}"))?,
-            ))
+            let address: SocketAddr =
+                address.parse().with_context(|| format!("{name}: no address {address:?}"))?;
+            Self::until(&format!("a way to {address}"), || {
+                TcpStream::connect_timeout(&address, Duration::from_secs(1)).map(drop).ok()
+            })?;
+            Ok(((*name).to_owned(), address))
         };
         datasets.iter().map(target).collect()
     }
