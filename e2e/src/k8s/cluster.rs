@@ -72,6 +72,20 @@ impl Cluster {
         self.nodes()
     }
 
+    /// Leads a load balancer's address to a node, as one does that asks the nodes where pods are ready. For our own cluster nobody
+    /// else does it: without this all addresses lead to the first node.
+    pub fn lead(&self, address: IpAddr, node: &str) -> Result<()> {
+        if env::var_os("E2E_KUBECONFIG").is_some() {
+            return Ok(());
+        }
+        let node = self.wait(Api::<Node>::all(self.client()).get(node))?;
+        let addresses = node.status.and_then(|status| status.addresses).unwrap_or_default();
+        let internal = addresses.iter().find(|one| one.type_ == "InternalIP");
+        let via = &internal.context("a node without an address")?.address;
+        run(Command::new("ip").args(["route", "replace", &address.to_string(), "via", via]), "")?;
+        Ok(())
+    }
+
     /// Starts a program in the network of the first node of our own cluster, beside its pods on the host network.
     pub fn on_first_node(&self, program: &[&str]) -> Result<Child> {
         let mut command = script_command(&[&["node", "1"][..], program].concat())?;

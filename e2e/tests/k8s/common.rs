@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream},
     path::PathBuf,
     time::Duration,
 };
@@ -94,13 +94,18 @@ pub fn process(pod: &Pod) -> PathBuf {
     processes.find(in_pod).expect("a process of the pod on this machine")
 }
 
-/// The load balancer's address for a port of a Proxy.
+/// The load balancer's address for a port of a Proxy. It leads to a node with a ready pod, where there is one.
 pub fn address(namespace: &Namespace, proxy: &str, port: u16) -> SocketAddr {
-    let ip = namespace.wait::<Service, _>(proxy, LIMIT, "an address of the load balancer", |service| {
+    let given = namespace.wait::<Service, IpAddr>(proxy, LIMIT, "an address of the load balancer", |service| {
         let balancer = service.status.as_ref()?.load_balancer.as_ref()?;
         balancer.ingress.as_ref()?.first()?.ip.as_ref()?.parse().ok()
     });
-    SocketAddr::new(ip.unwrap(), port)
+    let ip = given.unwrap();
+    let ready = pods(namespace, proxy).into_iter().find(is_ready);
+    if let Some(node) = ready.and_then(|pod| pod.spec?.node_name) {
+        namespace.cluster().lead(ip, &node).unwrap();
+    }
+    SocketAddr::new(ip, port)
 }
 
 /// The same, once what is sent there reaches a pod: nodes learn of ports and pods a second or two after everybody else. It is tried over

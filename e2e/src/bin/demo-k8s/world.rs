@@ -99,6 +99,10 @@ impl World {
             let address = dataset.address.split('/').next().unwrap_or_default();
             let address: SocketAddr =
                 address.parse().with_context(|| format!("{name}: no address {address:?}"))?;
+            // Not that of the first pod, which is the one that goes.
+            if let Some(node) = view.pods.last().and_then(|pod| pod.spec.as_ref()?.node_name.as_ref()) {
+                self.cluster.lead(address.ip(), node)?;
+            }
             Self::until(&format!("a way to {address}"), || {
                 TcpStream::connect_timeout(&address, Duration::from_secs(1)).map(drop).ok()
             })?;
