@@ -17,7 +17,7 @@ const MOST: Duration = Duration::from_secs(3);
 
 /// Kernel's number of the UDP socket that is bound to a port in the pod.
 fn socket(pod: &Pod, port: u16) -> String {
-    let process = process(pod);
+    let process = process(pod).expect("a process of the pod on this machine");
     let bound = format!(":{port:04X}");
     let tables =
         ["net/udp", "net/udp6"].map(|table| fs::read_to_string(process.join(table)).unwrap_or_default());

@@ -82,8 +82,8 @@ pub fn lives(pods: &[Pod]) -> Vec<(String, i32)> {
     pods.iter().map(life).collect()
 }
 
-/// `/proc` of the program in a pod, which is a process of this machine.
-pub fn process(pod: &Pod) -> PathBuf {
+/// `/proc` of the program in a pod, which is a process of this machine; `None` when it has ended.
+pub fn process(pod: &Pod) -> Option<PathBuf> {
     let uid = pod.uid().unwrap();
     let in_pod = |path: &PathBuf| {
         let groups = fs::read_to_string(path.join("cgroup")).unwrap_or_default();
@@ -91,7 +91,7 @@ pub fn process(pod: &Pod) -> PathBuf {
         groups.replace('_', "-").contains(&uid) && program.starts_with("bytefreezer")
     };
     let mut processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok).map(|entry| entry.path());
-    processes.find(in_pod).expect("a process of the pod on this machine")
+    processes.find(in_pod)
 }
 
 /// The load balancer's address for a port of a Proxy. It leads to a node with a ready pod, where there is one.

@@ -44,12 +44,12 @@ fn nodes(cluster: &Cluster) -> Vec<IpAddr> {
     nodes.items.into_iter().filter_map(internal).collect()
 }
 
-/// Effective capabilities and user of the pod's program.
-fn rights(pod: &Pod) -> (u64, String) {
-    let status = fs::read_to_string(process(pod).join("status")).unwrap();
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
-    let user = field("Uid:").split_whitespace().next().unwrap().to_owned();
-    (u64::from_str_radix(field("CapEff:"), 16).unwrap(), user)
+/// Effective capabilities and user of the pod's program; `None` when it has ended.
+fn rights(pod: &Pod) -> Option<(u64, String)> {
+    let status = fs::read_to_string(process(pod)?.join("status")).ok()?;
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let user = field("Uid:")?.split_whitespace().next()?.to_owned();
+    Some((u64::from_str_radix(field("CapEff:")?, 16).ok()?, user))
 }
 
 /// Somebody else's process on the first node that has a UDP port.
@@ -96,7 +96,7 @@ fn t04_host_network_with_and_without_privileged_ports() {
     namespace.reason::<ProxyDataset>("low", "Accepted", "PrivilegedPortNotAllowed", LIMIT).unwrap();
     let pods = ready_pods(&namespace, "edge", nodes.len());
     for pod in &pods {
-        assert_eq!(rights(pod), (0, "65532".to_owned()));
+        assert_eq!(rights(pod), Some((0, "65532".to_owned())));
     }
     send(15514, "<13>high");
     let lines = receiver.wait_text("acme", "high", nodes.len(), LIMIT).unwrap();
@@ -105,11 +105,11 @@ fn t04_host_network_with_and_without_privileged_ports() {
 
     // With leave for ports below 1024 other pods come, with that one right and no other.
     namespace.apply(&proxy(&receiver, &on_host(18008, &json!({"privilegedPorts": true})))).unwrap();
-    ready(&namespace, "low");
     namespace
-        .until(Duration::from_mins(2), "pods with the right to bind", || {
-            let pods = ready_pods(&namespace, "edge", nodes.len());
-            Ok(pods.iter().all(|pod| rights(pod) == (BIND, "65532".to_owned())).then_some(()))
+        .until(Duration::from_mins(3), "pods with the right to bind", || {
+            let pods = crate::common::pods(&namespace, "edge");
+            let have = pods.iter().all(|pod| rights(pod) == Some((BIND, "65532".to_owned())));
+            Ok((have && pods.len() == nodes.len()).then_some(()))
         })
         .unwrap();
     ready(&namespace, "low");
