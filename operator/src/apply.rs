@@ -1,6 +1,8 @@
 //! Brings what was built to the API server, and takes away what is no longer built.
 //!
 //! - Server-side apply under one name: what others set on the same object stays, what we no longer say goes.
+//! - Nothing of somebody else is taken over because it has the name that one of ours would have: what this Proxy does not
+//!   control is refused. It is looked up where no watch has brought it as ours and it was not applied yet.
 //! - The order is that of [`Objects`], the workload last: pods never start before what they mount.
 //! - An orphan has the label that `build` gives ([`labels::BUILT`]), is controlled by this very Proxy (by UID), and is
 //!   of a kind that `build` makes. Claims, pods and `<proxy>-api` never have that label. Secrets are looked up by their
@@ -47,12 +49,20 @@ pub const MANAGER: &str = "bytefreezer-operator";
 
 /// What could not be done to which object.
 #[derive(Debug, thiserror::Error)]
-#[error("{kind} {name} cannot be {what}: {source}")]
+#[error("{kind} {name} {problem}")]
 pub struct ApplyError {
     kind: String,
     name: String,
-    what: &'static str,
-    source: Box<kube::Error>,
+    problem: Problem,
+}
+
+/// Why it could not be done.
+#[derive(Debug, thiserror::Error)]
+enum Problem {
+    #[error("cannot be {0}: {1}")]
+    Api(&'static str, Box<kube::Error>),
+    #[error("is there already and is not this Proxy's: rename or delete it, or choose another name for the Proxy")]
+    Foreign,
 }
 
 impl ApplyError {
@@ -60,13 +70,19 @@ impl ApplyError {
     /// next time.
     pub fn is_refusal(&self) -> bool {
         const PASSING: [u16; 4] = [404, 408, 409, 429];
-        matches!(&*self.source, kube::Error::Api(status)
-            if (400..500).contains(&status.code) && !PASSING.contains(&status.code))
+        match &self.problem {
+            Problem::Api(_, error) => matches!(&**error, kube::Error::Api(status)
+                if (400..500).contains(&status.code) && !PASSING.contains(&status.code)),
+            Problem::Foreign => true,
+        }
     }
 
     /// What the client says.
-    pub fn cause(&self) -> &kube::Error {
-        &self.source
+    pub fn cause(&self) -> Option<&kube::Error> {
+        match &self.problem {
+            Problem::Api(_, error) => Some(error),
+            Problem::Foreign => None,
+        }
     }
 }
 
@@ -121,7 +137,11 @@ impl<K> Built for K where
 
 fn failed<K: Built>(name: &str, what: &'static str) -> impl FnOnce(kube::Error) -> ApplyError {
     let name = name.to_owned();
-    move |source| ApplyError { kind: K::kind(&()).into_owned(), name, what, source: Box::new(source) }
+    move |error| ApplyError {
+        kind: K::kind(&()).into_owned(),
+        name,
+        problem: Problem::Api(what, Box::new(error)),
+    }
 }
 
 /// One Proxy's objects on the API server.
@@ -215,6 +235,9 @@ impl Owner<'_> {
             if holds {
                 continue;
             }
+            if before.is_none() && !self.applied.marks.contains_key(&key) {
+                self.look_before::<K>(&name).await?;
+            }
             let params = PatchParams::apply(MANAGER).force();
             let patch = Patch::Apply(object);
             let made = self.api::<K>().patch(&name, &params, &patch).await;
@@ -226,6 +249,22 @@ impl Owner<'_> {
             failpoint::pass(&format!("applied.{}", K::kind(&())));
         }
         Ok(())
+    }
+
+    /// Refuses what is there and is somebody else's.
+    async fn look_before<K: Built>(&self, name: &str) -> Result<(), ApplyError> {
+        let there = self.api::<K>().get_metadata_opt(name).await.map_err(failed::<K>(name, "read"))?;
+        if there.is_none_or(|there| self.controls(&there.metadata)) {
+            return Ok(());
+        }
+        let kind = K::kind(&()).into_owned();
+        Err(ApplyError { kind, name: name.to_owned(), problem: Problem::Foreign })
+    }
+
+    fn controls(&self, metadata: &ObjectMeta) -> bool {
+        let is_owner =
+            |owner: &OwnerReference| owner.controller == Some(true) && owner.uid == self.proxy.owner.uid;
+        metadata.owner_references.iter().flatten().any(is_owner)
     }
 
     /// Removes what was built once and is not among `kept`.
@@ -267,9 +306,7 @@ impl Owner<'_> {
         let name = metadata.name.clone().unwrap_or_default();
         let labels = metadata.labels.as_ref();
         let built = labels.is_some_and(|labels| labels.contains_key(labels::BUILT));
-        let is_owner =
-            |owner: &OwnerReference| owner.controller == Some(true) && owner.uid == self.proxy.owner.uid;
-        if !built || !metadata.owner_references.iter().flatten().any(is_owner) {
+        if !built || !self.controls(metadata) {
             return Ok(());
         }
         let params = DeleteParams {

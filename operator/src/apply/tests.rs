@@ -26,14 +26,11 @@ fn orphan(name: &str, uid: &str) -> Json {
 
 const OWN: &str = "0b5e9d0e-0000-4000-8000-000000000001";
 
-fn nothing(method: &Method, uri: &str) -> Option<(u16, Json)> {
-    match *method {
-        Method::GET if uri.contains("/secrets/") => Some(status(404, "NotFound")),
-        _ => None,
-    }
+fn nothing(method: &Method, _: &str) -> Option<(u16, Json)> {
+    (*method == Method::GET).then(|| status(404, "NotFound"))
 }
 
-/// Takes every write, and has no Secret.
+/// The same for a server that keeps what is written.
 fn nothing_of(method: &Method, _: &str, _: &Json) -> Option<(u16, Json)> {
     (*method == Method::GET).then(|| status(404, "NotFound"))
 }
@@ -182,4 +179,22 @@ async fn a_refusal_ends_the_pass_and_names_the_object() {
     assert!(error.starts_with("NetworkPolicy edge cannot be applied:"), "{error}");
     let asked = asked.lock();
     assert!(!asked.iter().any(|(line, _)| line.contains("/statefulsets") || line.starts_with("DELETE")));
+}
+
+#[tokio::test]
+async fn what_is_somebody_elses_is_not_taken_over() {
+    let of = |owner: &'static str| {
+        server(move |method, uri| match *method {
+            Method::GET if uri.ends_with("/services/edge-pods") => Some((200, orphan("edge-pods", owner))),
+            _ => nothing(method, uri),
+        })
+    };
+    let (client, asked) = of("another");
+    let error = first(&client, &There::new()).await.unwrap_err();
+    assert!(error.is_refusal());
+    assert!(error.to_string().starts_with("Service edge-pods is there already and is not this Proxy's:"));
+    assert!(!asked.lock().iter().any(|(line, _)| line.starts_with("PATCH") && line.contains("/services/")));
+
+    let (client, _asked) = of(OWN);
+    first(&client, &There::new()).await.unwrap();
 }

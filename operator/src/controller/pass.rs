@@ -129,10 +129,10 @@ impl PassError {
             Self::Apply(error) => error.cause(),
             Self::ApiSecret(ApiSecretError::Api(_, _, error))
             | Self::Growth(error)
-            | Self::Status(_, error) => &**error,
-            _ => return false,
+            | Self::Status(_, error) => Some(&**error),
+            _ => None,
         };
-        matches!(source, kube::Error::Service(error) if error.is::<Fenced>())
+        matches!(source, Some(kube::Error::Service(error)) if error.is::<Fenced>())
     }
 
     fn or_fenced(self) -> Self {
