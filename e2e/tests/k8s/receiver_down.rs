@@ -1,9 +1,14 @@
 //! 5: what is spooled outlives pods and nodes, and a rolling update is not noticed.
 
-use std::time::Duration;
+use std::{
+    io::Write as _,
+    net::{IpAddr, TcpStream},
+    time::Duration,
+};
 
-use e2e::k8s::{Namespace, Operator, Stream, cluster::kubectl};
-use k8s_openapi::api::core::v1::Pod;
+use bytefreezer_crds::{Proxy, labels};
+use e2e::k8s::{Namespace, Operator, Stream, cluster::kubectl, conditions::Conditions as _, namespace::LIMIT};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 use serde_json::json;
 
@@ -42,7 +47,7 @@ fn t05_a_spool_outlives_its_pod_and_a_drained_node() {
         "--ignore-daemonsets",
         "--delete-emptydir-data",
         "--pod-selector",
-        bytefreezer_crds::labels::PROXY,
+        labels::PROXY,
         "--timeout",
         "90s",
     ]);
@@ -96,4 +101,39 @@ fn t05_a_rolling_update_of_two_replicas_loses_nothing_of_a_udp_stream() {
     let account = account(&receiver, &sent, Duration::from_mins(1));
     println!("rolling update of two replicas: {} of {} datagrams lost", account.lost, account.sent);
     assert_eq!(account.lost, 0, "{account:?}");
+}
+
+#[test]
+fn t05_what_a_pod_that_is_no_longer_wanted_left_is_named_until_it_is_delivered() {
+    let namespace = Namespace::new("stranded").unwrap();
+    let receiver = namespace.receiver().unwrap();
+    let _operator = Operator::install(&namespace, &json!({})).unwrap();
+    let scale = |replicas: usize| {
+        namespace.apply(&proxy(&receiver, &json!({"workload": {"replicas": replicas}}))).unwrap();
+        ready_pods(&namespace, "edge", replicas)
+    };
+    namespace.apply(&dataset("lines", &json!({"tcp": {"port": 6514}}), &json!({}))).unwrap();
+    let pods = scale(2);
+    ready(&namespace, "lines");
+    receiver.down();
+    let second = pods.iter().find(|pod| pod.name_any() == "edge-1").unwrap();
+    let ip: IpAddr = second.status.as_ref().unwrap().pod_ip.as_ref().unwrap().parse().unwrap();
+    TcpStream::connect((ip, 6514)).unwrap().write_all(b"a line of the second pod\n").unwrap();
+
+    scale(1);
+    let stranded = namespace.condition::<Proxy>("edge", "SpoolStranded", "True", LIMIT).unwrap();
+    assert!(stranded.message.contains("spool-edge-1 ("), "{}", stranded.message);
+
+    receiver.up().unwrap();
+    scale(2);
+    receiver.wait_text("acme", "lines", 1, LIMIT).unwrap();
+    scale(1);
+    let says_nothing_is_left = |claim: &PersistentVolumeClaim| {
+        (claim.annotations().get(labels::UNDELIVERED).map(String::as_str) == Some("0")).then_some(())
+    };
+    namespace.wait("spool-edge-1", LIMIT, "an empty spool", says_nothing_is_left).unwrap();
+    let ended = |proxy: &Proxy| {
+        (proxy.condition("Ready").is_some() && proxy.condition("SpoolStranded").is_none()).then_some(())
+    };
+    namespace.wait("edge", LIMIT, "the end of SpoolStranded", ended).unwrap();
 }

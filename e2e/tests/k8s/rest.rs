@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, thread, time::Duration};
 
-use bytefreezer_crds::ProxyDataset;
+use bytefreezer_crds::{Proxy, ProxyDataset};
 use e2e::k8s::{Namespace, Operator, namespace::LIMIT, outside};
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
@@ -127,6 +127,14 @@ fn t08_what_is_edited_or_deleted_is_restored_and_addresses_and_claims_stay() {
         })
         .unwrap();
     assert_eq!(kept(), before);
+
+    // Our cluster's volumes cannot grow, which is said; everything else goes on.
+    if std::env::var_os("E2E_KUBECONFIG").is_none() {
+        namespace.apply(&proxy(&receiver, &json!({"spool": {"size": "1Gi"}}))).unwrap();
+        let refused = namespace.condition::<Proxy>("edge", "SpoolNotGrown", "True", LIMIT).unwrap();
+        assert!(refused.message.contains("spool-edge-0"), "{}", refused.message);
+        assert_eq!(kept(), before);
+    }
 }
 
 #[test]
