@@ -61,7 +61,9 @@ pub struct ApplyError {
 enum Problem {
     #[error("cannot be {0}: {1}")]
     Api(&'static str, Box<kube::Error>),
-    #[error("is there already and is not this Proxy's: rename or delete it, or choose another name for the Proxy")]
+    #[error(
+        "is there already and is not this Proxy's: rename or delete it, or choose another name for the Proxy"
+    )]
     Foreign,
 }
 

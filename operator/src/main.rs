@@ -111,7 +111,9 @@ mod tests {
             let filter = filter(wanted).to_string();
             assert!(filter.contains("kube_client::client=off"), "{wanted}: {filter}");
         }
-        assert!(filter("debug,bytefreezer_operator=trace").to_string().contains("bytefreezer_operator=trace"));
+        assert!(
+            filter("debug,bytefreezer_operator=trace").to_string().contains("bytefreezer_operator=trace")
+        );
         assert!(!filter("info,kube_client=debug").to_string().contains("off"));
     }
 }

@@ -96,10 +96,11 @@ pub fn process(pod: &Pod) -> Option<PathBuf> {
 
 /// The load balancer's address for a port of a Proxy. It leads to a node with a ready pod, where there is one.
 pub fn address(namespace: &Namespace, proxy: &str, port: u16) -> SocketAddr {
-    let given = namespace.wait::<Service, IpAddr>(proxy, LIMIT, "an address of the load balancer", |service| {
-        let balancer = service.status.as_ref()?.load_balancer.as_ref()?;
-        balancer.ingress.as_ref()?.first()?.ip.as_ref()?.parse().ok()
-    });
+    let given =
+        namespace.wait::<Service, IpAddr>(proxy, LIMIT, "an address of the load balancer", |service| {
+            let balancer = service.status.as_ref()?.load_balancer.as_ref()?;
+            balancer.ingress.as_ref()?.first()?.ip.as_ref()?.parse().ok()
+        });
     let ip = given.unwrap();
     let ready = pods(namespace, proxy).into_iter().find(is_ready);
     if let Some(node) = ready.and_then(|pod| pod.spec?.node_name) {

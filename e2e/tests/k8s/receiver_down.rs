@@ -7,7 +7,9 @@ use std::{
 };
 
 use bytefreezer_crds::{Proxy, labels};
-use e2e::k8s::{Namespace, Operator, Stream, cluster::kubectl, conditions::Conditions as _, namespace::LIMIT};
+use e2e::k8s::{
+    Namespace, Operator, Stream, cluster::kubectl, conditions::Conditions as _, namespace::LIMIT,
+};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 use serde_json::json;
