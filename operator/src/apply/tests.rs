@@ -130,7 +130,7 @@ async fn at_rest_nothing_is_written_and_what_others_change_is_restored() {
     };
     assert_eq!(writes().await.len(), 8);
     let kinds = [
-        (Kind::ServiceAccount, "edge"),
+        (Kind::ServiceAccount, "edge-pods"),
         (Kind::ConfigMap, "edge-config"),
         (Kind::NetworkPolicy, "edge"),
         (Kind::PodDisruptionBudget, "edge"),
