@@ -36,9 +36,9 @@ fn t06_each_refusal_is_on_its_own_object_and_tenants_do_not_disturb_each_other()
     let udp = |port: u16| json!({"udp": {"port": port}});
     let of_globex = json!({"tenantId": "globex"});
     namespace.apply(&dataset("good", &udp(5514), &json!({}))).unwrap();
-    namespace.apply(&dataset("globex", &udp(5515), &of_globex)).unwrap();
+    namespace.apply(&dataset("of-globex", &udp(5515), &of_globex)).unwrap();
     ready(&namespace, "good");
-    ready(&namespace, "globex");
+    ready(&namespace, "of-globex");
     let before = lives(&ready_pods(&namespace, "edge", 1));
 
     let attached = json!({"proxyRef": {"name": "edge", "namespace": namespace.name()}});
@@ -109,10 +109,10 @@ fn t06_each_refusal_is_on_its_own_object_and_tenants_do_not_disturb_each_other()
         socket.send_to(format!("of acme {n}").as_bytes(), (target.ip(), 5514)).unwrap();
         receiver.wait_text("acme", "good", n + 1, Duration::from_secs(10)).unwrap();
     }
-    assert_eq!(receiver.text("globex", "globex").unwrap().len(), 0);
+    assert_eq!(receiver.text("globex", "of-globex").unwrap().len(), 0);
     // The new token reaches the pods by its Secret, and what waited goes out.
     namespace.apply(&secret("globex", "another")).unwrap();
-    receiver.wait_text("globex", "globex", 1, Duration::from_mins(2)).unwrap();
+    receiver.wait_text("globex", "of-globex", 1, Duration::from_mins(2)).unwrap();
     ready(&namespace, "good");
     assert_eq!(lives(&ready_pods(&namespace, "edge", 1)), before);
 }

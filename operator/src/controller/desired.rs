@@ -27,7 +27,7 @@ pub(super) struct Desired {
     pub(super) proxy: ValidatedProxy,
     pub(super) objects: Objects,
     pub(super) plan: Plan,
-    pub(super) rendered: Rendered,
+    pub(super) rendered: Arc<Rendered>,
     /// What is wrong with the Proxy's own Secrets.
     pub(super) unresolved: Option<Trouble>,
     /// What is wrong with the datasets' Secrets.
@@ -66,7 +66,7 @@ pub(super) async fn desired(
             .keys()
             .filter_map(|key| Some(Admitted { key: key.clone(), spec: &objects.get(key)?.spec }))
             .collect();
-        let rendered = match render(&proxy, &admitted, &resolved.assets) {
+        let rendered = match render(&proxy, &admitted, &resolved.assets, memory.rendered.as_ref()) {
             Ok(rendered) if rendered.invalid.is_empty() => break rendered,
             Ok(rendered) => rendered,
             Err(error) => {
@@ -74,10 +74,11 @@ pub(super) async fn desired(
                 return Ok(None);
             }
         };
-        for (key, why) in rendered.invalid {
-            judged.reject(&key, (Reason::Invalid, why));
+        for (key, why) in &rendered.invalid {
+            judged.reject(key, (Reason::Invalid, why.clone()));
         }
     };
+    memory.rendered = Some(Arc::clone(&rendered));
     if !rendered.problems.is_empty() {
         judged.give_up((Reason::Invalid, rendered.problems.join("; ")));
         return Ok(None);

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    sync::Arc,
     time::Duration,
 };
 
@@ -11,7 +12,8 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::{
-    api_secret::Access, apply::Applied, assets::Shelf, growth::Growth, key::ObjectKey, status::Written,
+    api_secret::Access, apply::Applied, assets::Shelf, convert::Rendered, growth::Growth, key::ObjectKey,
+    status::Written,
 };
 
 /// First pause after a failure, and longest.
@@ -30,7 +32,9 @@ pub struct Memory {
     pub growth: Growth,
     /// How its pods are asked, and when that was last looked at.
     pub access: Option<(Access, Instant)>,
-    /// The document, and since when it is wanted.
+    /// The document, judged.
+    pub rendered: Option<Arc<Rendered>>,
+    /// Its hash, and since when it is wanted.
     pub document: Since,
     /// Each dataset's entry in it.
     pub entries: HashMap<ObjectKey, Since>,

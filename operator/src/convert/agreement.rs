@@ -83,7 +83,7 @@ proptest! {
             (verdicts[&key] == Verdict::Admitted).then_some(Admitted { key, spec: &object.spec })
         }).collect();
         prop_assert!(!admitted.is_empty() || specs.iter().all(|spec| spec["source"]["http"]["port"] == 8008));
-        let rendered = render(&proxy, &admitted, &Assets::default()).unwrap();
-        prop_assert_eq!((rendered.invalid, rendered.problems), (vec![], vec![]), "{}", rendered.yaml);
+        let rendered = render(&proxy, &admitted, &Assets::default(), None).unwrap();
+        prop_assert_eq!((&rendered.invalid, &rendered.problems), (&vec![], &vec![]), "{}", rendered.yaml);
     }
 }

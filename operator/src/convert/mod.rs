@@ -19,7 +19,7 @@ mod parity;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytefreezer_crds::{dataset::ProxyDatasetSpec, values::ValueError};
 use bytefreezer_proxy::config::{self, Severity, document::Document};
@@ -73,12 +73,14 @@ pub enum ConvertError {
     Yaml(#[from] serde_saphyr::ser::Error),
 }
 
-/// The document for a Proxy and its admitted datasets, in the order of their names.
+/// The document for a Proxy and its admitted datasets, in the order of their names. Where it is the `known` one, it is
+/// not judged again: of a thousand datasets that takes longer than all else in a pass.
 pub fn render(
     proxy: &ValidatedProxy,
     datasets: &[Admitted<'_>],
     assets: &Assets,
-) -> Result<Rendered, ConvertError> {
+    known: Option<&Arc<Rendered>>,
+) -> Result<Arc<Rendered>, ConvertError> {
     let mut order: Vec<&Admitted<'_>> = datasets.iter().collect();
     order.sort_by(|a, b| a.key.cmp(&b.key));
     let mut document = proxy::document(proxy, assets)?;
@@ -95,6 +97,9 @@ pub fn render(
         }
     }
     let yaml = serde_saphyr::to_string(&written(&document)?)?;
+    if let Some(known) = known.filter(|known| known.yaml == yaml && invalid.is_empty()) {
+        return Ok(Arc::clone(known));
+    }
     let mut problems = Vec::new();
     let loaded = config::load("config.yaml", &yaml, []);
     let hashes = keys.iter().copied().cloned().zip(loaded.hashes).collect();
@@ -109,7 +114,7 @@ pub fn render(
             None => problems.push(text),
         }
     }
-    Ok(Rendered { hash: config::document_hash(&yaml), yaml, hashes, invalid, problems })
+    Ok(Arc::new(Rendered { hash: config::document_hash(&yaml), yaml, hashes, invalid, problems }))
 }
 
 /// The document without what is the default anyway.

@@ -42,7 +42,7 @@ fn rendered(proxy: &Json, datasets: &[(&str, Json)], assets: &Assets) -> Rendere
             spec: &object.spec,
         })
         .collect();
-    render(&validated(proxy), &admitted, assets).unwrap()
+    Arc::unwrap_or_clone(render(&validated(proxy), &admitted, assets, None).unwrap())
 }
 
 /// The document of a Proxy and datasets, defaults and all, as JSON.
@@ -50,6 +50,19 @@ pub(super) fn document(proxy: &Json, datasets: &[(&str, Json)]) -> Json {
     let rendered = rendered(proxy, datasets, &Assets::default());
     assert_eq!((rendered.invalid, rendered.problems), (vec![], vec![]), "{}", rendered.yaml);
     config::load("config.yaml", &rendered.yaml, []).effective
+}
+
+#[test]
+fn a_known_document_is_not_judged_again() {
+    let known = Arc::new(Rendered {
+        hash: "judged before".to_owned(),
+        ..rendered(&proxy_json(), &[], &Assets::default())
+    });
+    let again = |proxy: &Json| render(&validated(proxy), &[], &Assets::default(), Some(&known)).unwrap();
+    assert!(Arc::ptr_eq(&again(&proxy_json()), &known));
+    let mut other = proxy_json();
+    other["spec"]["receiver"]["timeout"] = json!("7s");
+    assert_ne!(again(&other).hash, known.hash);
 }
 
 #[test]
