@@ -137,8 +137,8 @@ fn t09_an_operator_of_one_namespace_needs_a_role_alone() {
     let receiver = namespace.receiver().unwrap();
     let operator = Operator::install(&namespace, &json!({"scope": "Namespace"})).unwrap();
     namespace.apply(&proxy(&receiver, &json!({}))).unwrap();
-    namespace.apply(&dataset("logs", &json!({"udp": {"port": 5514}}), &json!({}))).unwrap();
-    ready(&namespace, "logs");
+    namespace.apply(&dataset("lines", &json!({"udp": {"port": 5514}}), &json!({}))).unwrap();
+    ready(&namespace, "lines");
     for (verb, group, resource) in
         [("list", "bytefreezer.com", "proxies"), ("get", "", "secrets"), ("create", "apps", "statefulsets")]
     {
@@ -187,8 +187,8 @@ fn t09_a_caller_with_a_wrong_or_the_read_token_changes_nothing() {
     let receiver = namespace.receiver().unwrap();
     let _operator = Operator::install(&namespace, &json!({})).unwrap();
     namespace.apply(&proxy(&receiver, &json!({}))).unwrap();
-    namespace.apply(&dataset("logs", &json!({"tcp": {"port": 6514}}), &json!({}))).unwrap();
-    ready(&namespace, "logs");
+    namespace.apply(&dataset("lines", &json!({"tcp": {"port": 6514}}), &json!({}))).unwrap();
+    ready(&namespace, "lines");
     let pod = ready_pods(&namespace, "edge", 1).remove(0);
     let secret = namespace.get::<Secret>("edge-api").unwrap().unwrap();
     let token = |name: &str| {
@@ -224,7 +224,7 @@ fn t09_a_caller_with_a_wrong_or_the_read_token_changes_nothing() {
         assert_eq!(status(&pod, "POST", "/api/v1/config/reload", token), changes, "{token:?}");
     }
     assert_eq!(receiver.lines(), 0);
-    ready(&namespace, "logs");
+    ready(&namespace, "lines");
     let same = ready_pods(&namespace, "edge", 1);
     assert_eq!(same[0].uid(), pod.uid());
 
