@@ -112,6 +112,7 @@ fn t04_host_network_with_and_without_privileged_ports() {
             Ok((have && pods.len() == nodes.len()).then_some(()))
         })
         .unwrap();
+    ready_pods(&namespace, "edge", nodes.len());
     ready(&namespace, "low");
     send(514, "<13>low");
     receiver.wait_text("acme", "low", nodes.len(), LIMIT).unwrap();
