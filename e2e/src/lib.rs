@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`receiver`] | a real HTTP server that answers as the ByteFreezer Receiver does, checks what it gets, and misbehaves on request |
 //! | [`load`] | senders at a fixed rate whose events carry a number |
+//! | [`flows`] | datagrams of exporters and agents that carry a text |
 //! | [`sequence`] | which numbers arrived, how often and under which names |
 //! | [`http`] | a small blocking HTTP/1.1 client |
 //! | [`peers`] | other people's programs as senders: `logger`, rsyslog, syslog-ng, curl |
@@ -22,6 +23,7 @@ use std::{
 
 use anyhow::{Result, bail};
 
+pub mod flows;
 pub mod http;
 #[cfg(feature = "k8s")]
 pub mod k8s;

@@ -45,6 +45,8 @@ pub mod logging;
 #[cfg(feature = "runtime")]
 pub mod metrics;
 #[cfg(feature = "runtime")]
+mod rate;
+#[cfg(feature = "runtime")]
 mod reload;
 #[cfg(feature = "runtime")]
 pub mod run;

@@ -180,6 +180,10 @@ impl Proxy {
             senders,
             inputs: asking(&inputs, |inputs| inputs.status()),
             listeners: asking(&inputs, |inputs| inputs.listeners()),
+            exporters: {
+                let inputs = Arc::clone(&inputs);
+                Box::new(move |query| inputs.exporters(query))
+            },
             delivery: asking(&deliverer, |deliverer| delivery(deliverer)),
             spool_trouble: asking(&Arc::new(spool.handle()), |spool| SpoolTrouble::of(spool)),
             memory_problem: asking(&Arc::new(MemoryWatch::start(memory)), |watch| watch.problem()),

@@ -62,11 +62,12 @@ const PROCESS: &[(&str, &str)] = &[
     ("limits.receive_threads", "limits_of_senders_and_threads"),
 ];
 
-const ALL: &[&str] = &["udp", "tcp", "syslog", "http"];
+const ALL: &[&str] = &["udp", "tcp", "syslog", "http", "netflow", "ipfix", "sflow", "ebpf"];
 const TEXT: &[&str] = &["udp", "tcp", "http"];
-const STREAM: &[&str] = &["tcp", "syslog", "http"];
+const STREAM: &[&str] = &["tcp", "syslog", "http", "ipfix"];
 const LINES: &[&str] = &["tcp", "syslog"];
-const DATAGRAM: &[&str] = &["udp", "syslog"];
+const DATAGRAM: &[&str] = &["udp", "syslog", "netflow", "ipfix", "sflow", "ebpf"];
+const FLOW: &[&str] = &["netflow", "ipfix"];
 
 /// Types of input, key, test that shows its effect for each of them.
 const INPUTS: &[(&[&str], &str, &str)] = &[
@@ -120,6 +121,25 @@ const INPUTS: &[(&[&str], &str, &str)] = &[
     (&["http"], "config.max_compression_ratio", "compressed_bombs_are_refused_by_ratio_and_by_size"),
     (&["http"], "config.write_timeout", "a_client_that_does_not_read_is_left"),
     (&["http"], "config.idle_timeout", "an_idle_connection_of_http_ends_in_its_time"),
+    (FLOW, "config.output", "old_shapes_are_those_of_the_former_program"),
+    (FLOW, "config.mac_format", "templates_outlive_reloads"),
+    (FLOW, "config.options_records", "options_records_become_lines_when_asked_for"),
+    (FLOW, "config.exporter_id", "exporters_behind_one_address_are_told_apart_by_their_ports"),
+    (FLOW, "config.max_exporters", "exporters_and_templates_are_bounded"),
+    (FLOW, "config.max_template_fields", "exporters_and_templates_are_bounded"),
+    (FLOW, "config.max_waiting_bytes", "what_can_wait_nowhere_is_counted"),
+    (
+        FLOW,
+        "config.max_waiting_file_bytes",
+        "what_waits_goes_to_a_file_beyond_its_memory_and_outlives_a_restart",
+    ),
+    (&["ipfix"], "config.protocol", "messages_of_a_connection_in_any_pieces"),
+    (&["sflow"], "config.output", "settings_of_sflow_decide_which_samples_are_lines_and_their_shape"),
+    (&["sflow"], "config.mac_format", "samples_become_lines_and_agents_are_listed"),
+    (&["sflow"], "config.counters", "settings_of_sflow_decide_which_samples_are_lines_and_their_shape"),
+    (&["sflow"], "config.drops", "settings_of_sflow_decide_which_samples_are_lines_and_their_shape"),
+    (&["sflow"], "config.inner", "settings_of_sflow_decide_which_samples_are_lines_and_their_shape"),
+    (&["ebpf"], "config.source_field", "w20_events_are_lines_one_several_or_pretty_printed"),
 ];
 
 /// Keys of the reference: `section.key`, and `type:key` for an input's.

@@ -8,7 +8,7 @@ use std::{
 
 use crate::common::{LIMIT, certificate, input_status, udp_inodes};
 use e2e::{
-    free_port,
+    flows, free_port,
     http::Client,
     load::{self, Shape},
     peers,
@@ -18,8 +18,9 @@ use e2e::{
 };
 use serde_json::{Value, json};
 
-const TYPES: [&str; 4] = ["udp", "tcp", "syslog", "http"];
-const STREAMS: [&str; 3] = ["tcp", "syslog", "http"];
+const TYPES: [&str; 8] = ["udp", "tcp", "syslog", "http", "netflow", "ipfix", "sflow", "ebpf"];
+const STREAMS: [&str; 4] = ["tcp", "syslog", "http", "ipfix"];
+const DATAGRAMS: [&str; 6] = ["udp", "syslog", "netflow", "ipfix", "sflow", "ebpf"];
 
 /// A proxy with one input of each of some types.
 struct Rack {
@@ -79,14 +80,24 @@ impl Rack {
     }
 }
 
-/// Sends lines as the type takes them; syslog over UDP.
+/// A line as the type's datagram.
+fn datagram(kind: &str, line: &str) -> Vec<u8> {
+    match kind {
+        "netflow" | "ipfix" => flows::ipfix(line),
+        "sflow" => flows::sflow(line),
+        _ => line.as_bytes().to_vec(),
+    }
+}
+
+/// Sends lines as the type takes them; over UDP what may come over both.
 fn send(kind: &str, to: SocketAddr, lines: &[String]) {
     match kind {
-        "udp" | "syslog" => {
+        kind if DATAGRAMS.contains(&kind) => {
             let own: IpAddr = if to.is_ipv4() { [127, 0, 0, 1].into() } else { "::1".parse().unwrap() };
             let socket = UdpSocket::bind((own, 0)).unwrap();
             for line in lines {
-                assert_eq!(socket.send_to(line.as_bytes(), to).unwrap(), line.len());
+                let datagram = datagram(kind, line);
+                assert_eq!(socket.send_to(&datagram, to).unwrap(), datagram.len());
             }
         }
         "tcp" => writeln!(TcpStream::connect(to).unwrap(), "{}", lines.join("\n")).unwrap(),
@@ -139,7 +150,7 @@ fn name_tenant_dataset_host_and_sources_of_every_type() {
     }
     let senders = proxy.json("/api/v1/senders?tenant_id=umbrella").unwrap();
     let rows = senders["senders"].as_array().unwrap();
-    assert!(rows.len() == 4 && rows.iter().all(|row| row["source"] == "::1"), "{senders}");
+    assert!(rows.len() == TYPES.len() && rows.iter().all(|row| row["source"] == "::1"), "{senders}");
 }
 
 #[test]
@@ -280,8 +291,8 @@ fn hint_format_and_source_field_of_every_type() {
 #[test]
 fn read_buffer_size_of_every_datagram_input() {
     let sizes = |size: usize| {
-        let rack = rack(&["udp", "syslog"], |_| json!({ "read_buffer_size": size }), &json!({}));
-        ["udp", "syslog"]
+        let rack = rack(&DATAGRAMS, |_| json!({ "read_buffer_size": size }), &json!({}));
+        DATAGRAMS
             .map(|kind| input_status(&rack.proxy, &name(kind)).unwrap()["receive_buffer"].as_u64().unwrap())
     };
     for (small, large) in sizes(65_536).into_iter().zip(sizes(200_000)) {
@@ -289,10 +300,10 @@ fn read_buffer_size_of_every_datagram_input() {
     }
 }
 
-/// A stream's input; the syslog one over TCP.
+/// A stream's input; over TCP what may come over both.
 fn stream(kind: &str, more: &Value) -> Value {
     let mut config = match kind {
-        "syslog" => json!({"protocol": "tcp"}),
+        "syslog" | "ipfix" => json!({"protocol": "tcp"}),
         _ => json!({"data_hint": "ndjson", "source_field": "source_ip"}),
     };
     merge(&mut config, more);
@@ -300,14 +311,22 @@ fn stream(kind: &str, more: &Value) -> Value {
 }
 
 /// One line as the bytes of a connection.
-fn bytes(kind: &str, line: &str) -> String {
+fn bytes(kind: &str, line: &str) -> Vec<u8> {
     match kind {
         "http" => format!(
             "POST /webhook HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{line}",
             line.len()
-        ),
-        _ => format!("{line}\n"),
+        )
+        .into_bytes(),
+        "ipfix" => flows::ipfix(line),
+        _ => format!("{line}\n").into_bytes(),
     }
+}
+
+/// How a line says who sent it.
+fn sent_by(kind: &str, source: &str) -> String {
+    let member = if kind == "ipfix" { "SamplerAddress" } else { "source_ip" };
+    format!("\"{member}\":\"{source}\"")
 }
 
 #[test]
@@ -319,34 +338,34 @@ fn proxy_protocol_of_every_stream() {
     for kind in STREAMS {
         for header in [V1, V2] {
             let mut connection = listed.connect(kind);
-            connection.write_all(&[header, bytes(kind, "{\"n\":1}").as_bytes()].concat()).unwrap();
+            connection.write_all(&[header, bytes(kind, "{\"n\":1}").as_slice()].concat()).unwrap();
             connection.shutdown(std::net::Shutdown::Write).unwrap();
             assert!(ended(&mut connection));
         }
         let lines = listed.lines(kind, 2).join("\n");
         for source in ["203.0.113.7", "198.51.100.9"] {
-            assert!(lines.contains(&format!("\"source_ip\":\"{source}\"")), "{kind}: {lines}");
+            assert!(lines.contains(&sent_by(kind, source)), "{kind}: {lines}");
         }
         // One that comes without a header is refused.
         let mut bare = listed.connect(kind);
-        bare.write_all(bytes(kind, "no header at all").repeat(3).as_bytes()).unwrap();
+        bare.write_all(&bytes(kind, "no header at all").repeat(3)).unwrap();
         assert!(ended(&mut bare));
         listed.refused(kind, "handshake", 1);
     }
     let other = rack(&STREAMS, |kind| stream(kind, &from("192.0.2.1/32")), &json!({}));
     for kind in STREAMS {
         let mut liar = other.connect(kind);
-        let _ = liar.write_all(&[V1, bytes(kind, "{\"n\":1}").as_bytes()].concat());
+        let _ = liar.write_all(&[V1, bytes(kind, "{\"n\":1}").as_slice()].concat());
         let _ = liar.shutdown(std::net::Shutdown::Write);
         assert!(ended(&mut liar));
         let mut honest = other.connect(kind);
-        honest.write_all(bytes(kind, "{\"n\":2}").as_bytes()).unwrap();
+        honest.write_all(&bytes(kind, "{\"n\":2}")).unwrap();
         honest.shutdown(std::net::Shutdown::Write).unwrap();
         assert!(ended(&mut honest));
         until(LIMIT, "the honest one", || {
             let text = other.receiver.text("acme", &name(kind)).unwrap().join("\n");
-            assert!(!text.contains("\"source_ip\":\"203.0.113.7\""), "{kind}: {text}");
-            text.contains("\"source_ip\":\"127.0.0.1\"").then_some(())
+            assert!(!text.contains(&sent_by(kind, "203.0.113.7")), "{kind}: {text}");
+            text.contains(&sent_by(kind, "127.0.0.1")).then_some(())
         })
         .unwrap_or_else(|error| panic!("{kind}: {error}\n{}", other.proxy.log_text()));
     }
@@ -369,7 +388,7 @@ fn tls_and_client_certificates_of_every_stream() {
             secret(kind, port, &ca, 1, Some((&cert, &key)));
             secret(kind, port, &ca, 2, None);
             let mut plain = rack.connect(kind);
-            let _ = plain.write_all(bytes(kind, "{\"n\":3}").as_bytes());
+            let _ = plain.write_all(&bytes(kind, "{\"n\":3}"));
             let admitted = if required == Some(true) { 1 } else { 2 };
             rack.refused(kind, "handshake", 3 - admitted);
             let lines = rack.lines(kind, admitted as usize).join("\n");
@@ -391,7 +410,7 @@ fn secret(kind: &str, port: u16, ca: &str, n: u32, own: Option<(&str, &str)>) {
     } else {
         let own = own.map(|(cert, key)| ["-cert", cert, "-key", key]);
         let own: Vec<&str> = own.into_iter().flatten().collect();
-        let _ = peers::openssl(port, ca, &own, bytes(kind, &text).as_bytes());
+        let _ = peers::openssl(port, ca, &own, &bytes(kind, &text));
     }
 }
 
@@ -408,7 +427,7 @@ fn connection_limits_of_every_stream() {
         let mut kept = [rack.connect(kind), rack.connect(kind)];
         for connection in &mut kept {
             // Half a line, half a request.
-            connection.write_all(&bytes(kind, "{\"n\":1}").as_bytes()[..5]).unwrap();
+            connection.write_all(&bytes(kind, "{\"n\":1}")[..5]).unwrap();
         }
         until(LIMIT, "two connections", || {
             (input_status(&rack.proxy, &name(kind))?["connections"] == 2).then_some(())
@@ -420,7 +439,7 @@ fn connection_limits_of_every_stream() {
         rack.refused(kind, "timeout", 1);
         until(LIMIT, "room for another", || {
             let mut connection = rack.connect(kind);
-            connection.write_all(bytes(kind, "{\"after\":1}").as_bytes()).ok()?;
+            connection.write_all(&bytes(kind, "{\"after\":1}")).ok()?;
             connection.shutdown(std::net::Shutdown::Write).ok()?;
             ended(&mut connection);
             let text = rack.receiver.text("acme", &name(kind)).ok()?.join("\n");
@@ -436,7 +455,7 @@ fn one_source_may_hold_so_many_connections_of_every_stream() {
     let rack = rack(&STREAMS, |kind| stream(kind, &own), &json!({}));
     for kind in STREAMS {
         let mut kept = rack.connect(kind);
-        kept.write_all(&bytes(kind, "{\"n\":1}").as_bytes()[..5]).unwrap();
+        kept.write_all(&bytes(kind, "{\"n\":1}")[..5]).unwrap();
         until(LIMIT, "a connection", || {
             (input_status(&rack.proxy, &name(kind))?["connections"] == 1).then_some(())
         })

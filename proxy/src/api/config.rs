@@ -13,8 +13,9 @@ use utoipa::ToSchema;
 
 use super::{ApiState, Running};
 use crate::config::{
-    Batching, Config, DataFormat, HttpSource, Input, KeepRaw, Mode, Oversize, Secret, Server, ServerTls,
-    Source, Spooling, SyslogMode, SyslogSource, TcpSource,
+    Batching, Config, DataFormat, ExporterId, FlowOutput, FlowSource, HttpSource, Input, KeepRaw, MacFormat,
+    Mode, Oversize, Secret, Server, ServerTls, SflowSource, Source, Spooling, SyslogMode, SyslogSource,
+    TcpSource, UdpSource,
 };
 
 /// What stands for a secret.
@@ -216,14 +217,21 @@ fn input(input: &Input) -> Value {
         "proxy_protocol_from": input.proxy_protocol_from,
         "batching": batching(&input.batching),
     });
-    let (kind, own) = match &input.source {
-        Source::Udp(udp) => ("udp", json!({"read_buffer_size": udp.read_buffer_size})),
-        Source::Tcp(source) => ("tcp", tcp(source)),
-        Source::Syslog(source) => ("syslog", syslog(source)),
-        Source::Http(source) => ("http", http(source)),
+    let own = match &input.source {
+        Source::Udp(source) | Source::Ebpf(source) => udp(source),
+        Source::Tcp(source) => tcp(source),
+        Source::Syslog(source) => syslog(source),
+        Source::Http(source) => http(source),
+        Source::Netflow(source) => flows(source),
+        Source::Ipfix(source) => ipfix(source),
+        Source::Sflow(source) => sflow(source),
     };
     let own = own.as_object().cloned();
-    json!({"name": input.name, "type": kind, "config": merged(common, own)})
+    json!({"name": input.name, "type": input.source.kind(), "config": merged(common, own)})
+}
+
+fn udp(source: &UdpSource) -> Value {
+    json!({"read_buffer_size": source.read_buffer_size})
 }
 
 fn tcp(source: &TcpSource) -> Value {
@@ -242,10 +250,69 @@ fn tcp(source: &TcpSource) -> Value {
     })
 }
 
+fn protocols(udp: Option<&UdpSource>, tcp: Option<&TcpSource>) -> Value {
+    json!(udp.map(|_| "udp").into_iter().chain(tcp.map(|_| "tcp")).collect::<Vec<_>>())
+}
+
+fn output(output: FlowOutput) -> &'static str {
+    match output {
+        FlowOutput::Fields => "fields",
+        FlowOutput::Legacy => "legacy",
+    }
+}
+
+fn mac_format(format: MacFormat) -> &'static str {
+    match format {
+        MacFormat::Number => "number",
+        MacFormat::Text => "text",
+    }
+}
+
+fn flows(source: &FlowSource) -> Value {
+    json!({
+        "read_buffer_size": source.udp.as_ref().map(|udp| udp.read_buffer_size),
+        "output": output(source.output),
+        "mac_format": mac_format(source.mac_format),
+        "options_records": source.options_records,
+        "exporter_id": match source.exporter_id {
+            ExporterId::Address => "address",
+            ExporterId::AddressPort => "address_port",
+        },
+        "max_exporters": source.max_exporters,
+        "max_template_fields": source.max_template_fields,
+        "max_waiting_bytes": source.max_waiting_bytes,
+        "max_waiting_file_bytes": source.max_waiting_file_bytes,
+    })
+}
+
+fn ipfix(source: &FlowSource) -> Value {
+    let protocols = json!({"protocol": protocols(source.udp.as_ref(), source.tcp.as_ref())});
+    let stream = source.tcp.as_ref().map(|tcp| {
+        json!({
+            "max_connections": tcp.max_connections,
+            "max_connections_per_source": tcp.max_connections_per_source,
+            "read_timeout": tcp.read_timeout.map_or(0, |timeout| timeout.as_secs()),
+            "tls": tls(tcp.tls.as_ref()),
+        })
+    });
+    let more = [Some(protocols), stream].into_iter().flatten().filter_map(|part| part.as_object().cloned());
+    merged(flows(source), more)
+}
+
+fn sflow(source: &SflowSource) -> Value {
+    json!({
+        "read_buffer_size": source.udp.read_buffer_size,
+        "output": output(source.output),
+        "mac_format": mac_format(source.mac_format),
+        "counters": source.counters,
+        "drops": source.drops,
+        "inner": source.inner,
+    })
+}
+
 fn syslog(source: &SyslogSource) -> Value {
-    let protocols = [source.udp.as_ref().map(|_| "udp"), source.tcp.as_ref().map(|_| "tcp")];
     let own = json!({
-        "protocol": protocols.into_iter().flatten().collect::<Vec<_>>(),
+        "protocol": protocols(source.udp.as_ref(), source.tcp.as_ref()),
         "read_buffer_size": source.udp.as_ref().map(|udp| udp.read_buffer_size),
         "syslog_mode": match source.mode {
             SyslogMode::Auto => "auto",

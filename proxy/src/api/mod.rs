@@ -17,6 +17,7 @@ mod dlq;
 mod docs;
 mod entry;
 mod error;
+mod exporters;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod guard;

@@ -18,7 +18,9 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{ApiError, ApiState, config, connectivity, dlq, docs, entry, guard, health, plugins, status};
+use super::{
+    ApiError, ApiState, config, connectivity, dlq, docs, entry, exporters, guard, health, plugins, status,
+};
 
 /// Longest body of a request.
 const MAX_BODY: usize = 1024 * 1024;
@@ -55,6 +57,7 @@ fn documented() -> OpenApiRouter<Arc<ApiState>> {
         .routes(routes!(health::health))
         .routes(routes!(status::status))
         .routes(routes!(status::senders))
+        .routes(routes!(exporters::exporters))
         .routes(routes!(config::config))
         .routes(routes!(config::reload))
         .routes(routes!(connectivity::test))

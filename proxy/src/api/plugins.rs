@@ -8,14 +8,18 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::config::json_schema;
+use crate::config::{document, json_schema};
 
 /// What the schema does not know: type, name for people, transport, usual port.
-const KINDS: [(&str, &str, &str, Option<u16>); 4] = [
+const KINDS: [(&str, &str, &str, Option<u16>); 8] = [
     ("udp", "UDP", "udp", None),
     ("tcp", "TCP lines", "tcp", None),
     ("syslog", "Syslog", "udp, tcp", Some(514)),
     ("http", "HTTP webhook", "http", None),
+    ("netflow", "NetFlow", "udp", Some(2055)),
+    ("ipfix", "IPFIX", "udp, tcp", Some(4739)),
+    ("sflow", "sFlow", "udp", Some(6343)),
+    ("ebpf", "eBPF events", "udp", Some(2056)),
 ];
 
 /// All kinds of inputs.
@@ -75,6 +79,10 @@ fn list(schema: &Value) -> PluginList {
         let variant = variants.into_iter().flatten().find(is)?;
         let mut fields = Vec::new();
         collect(variant.pointer("/properties/config")?, None, &mut fields);
+        for port in fields.iter_mut().filter(|field| field.name == "port") {
+            port.default = document::default_port(name).map(Value::from);
+            port.required = port.default.is_none();
+        }
         Some(PluginSchema {
             name: (*name).to_owned(),
             display_name: (*display).to_owned(),
@@ -115,7 +123,7 @@ fn collect(table: &Value, group: Option<&str>, fields: &mut Vec<Field>) {
         let bound = |name| schema.get(name).and_then(Value::as_u64);
         fields.push(Field {
             kind: kind(schema),
-            required: name == "port",
+            required: false,
             default,
             description: description(described),
             validation: bound("minimum").zip(bound("maximum")).map(|(min, max)| format!("{min}-{max}")),
@@ -168,7 +176,7 @@ mod tests {
             let plugin = list.plugins.iter().find(|one| one.name == plugin).unwrap();
             plugin.fields.iter().find(|field| field.name == name).cloned()
         };
-        for plugin in ["udp", "tcp", "syslog", "http"] {
+        for (plugin, ..) in KINDS {
             for name in ["tenant_id", "dataset_id", "host", "port", "allowed_sources", "batching.max_lines"] {
                 assert!(field(plugin, name).is_some(), "{plugin} {name}");
             }
@@ -176,6 +184,8 @@ mod tests {
         }
         let port = field("syslog", "port").unwrap();
         assert_eq!((port.kind, port.required, port.validation.as_deref()), ("int", true, Some("1-65535")));
+        let port = field("netflow", "port").unwrap();
+        assert_eq!((port.required, port.default), (false, Some(2055.into())));
         assert_eq!(field("tcp", "data_format").unwrap().options, ["auto", "ndjson", "text"]);
         assert_eq!(field("udp", "read_buffer_size").unwrap().default, Some(8_388_608.into()));
         assert_eq!(field("udp", "allowed_sources").unwrap().kind, "[]string");

@@ -15,7 +15,7 @@ use super::SpoolTrouble;
 use crate::{
     config::{Config, RefusedInput},
     deliver::{CircuitStatus, Totals},
-    inputs::{InputStatus, ListenerStatus, senders::Senders},
+    inputs::{ExporterQuery, ExporterRow, InputStatus, ListenerStatus, senders::Senders},
     ledger::Ledger,
     metrics::Metrics,
     spool::SpoolHandle,
@@ -53,6 +53,7 @@ pub struct Delivery {
 }
 
 type Ask<T> = Box<dyn Fn() -> T + Send + Sync>;
+type Find<Q, T> = Box<dyn Fn(&Q) -> T + Send + Sync>;
 
 /// Shared by all requests.
 pub struct ApiState {
@@ -72,6 +73,8 @@ pub struct ApiState {
     pub inputs: Ask<Vec<InputStatus>>,
     /// Listeners now.
     pub listeners: Ask<Vec<ListenerStatus>>,
+    /// Exporters of flow records now.
+    pub exporters: Find<ExporterQuery, Vec<ExporterRow>>,
     /// Delivery now.
     pub delivery: Ask<Delivery>,
     /// What the spool suffers from.

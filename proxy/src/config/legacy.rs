@@ -101,18 +101,25 @@ pub(super) const OLD: &[Old] = &[
     ),
     alias("inputs[].config.buffer_size", "inputs[].config.read_buffer_size"),
     of_input(
-        &["syslog"],
+        OBJECTS,
         "inputs[].config.data_hint",
         "the lines are JSON objects, the hint always `ndjson`; leave it out",
     ),
-    of_input(&["syslog"], "inputs[].config.data_format", "the lines are always JSON objects; leave it out"),
+    of_input(OBJECTS, "inputs[].config.data_format", "the lines are always JSON objects; leave it out"),
+    of_input(
+        &["netflow", "sflow", "ebpf"],
+        "inputs[].config.protocol",
+        "it is always UDP; leave it out, or write `type: ipfix` for IPFIX over TCP",
+    ),
     of_input(&["udp"], "inputs[].config.protocol", "for syslog write `type: syslog`, else leave it out"),
     of_input(&["udp"], "inputs[].config.syslog_mode", "for syslog write `type: syslog`, else leave it out"),
 ];
 
+/// Input types whose lines are JSON objects of our own making.
+const OBJECTS: &[&str] = &["syslog", "netflow", "ipfix", "sflow", "ebpf"];
+
 /// Input types of the old program that this version does not have yet.
-pub(super) const LATER_TYPES: &[&str] =
-    &["netflow", "ipfix", "sflow", "ebpf", "kafka", "nats", "sqs", "kinesis"];
+pub(super) const LATER_TYPES: &[&str] = &["kafka", "nats", "sqs", "kinesis"];
 
 /// Answers every old key, moves aliases to their new place and takes the rest out.
 pub(super) fn settle(tree: &mut Node, problems: &mut Problems) {

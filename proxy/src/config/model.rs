@@ -14,6 +14,11 @@ use ipnet::IpNet;
 
 use crate::ids::{DatasetId, DatasetKey, Hint, TenantId};
 
+mod flows;
+mod source;
+
+pub use flows::{ExporterId, FlowOutput, FlowSource, MacFormat, SflowSource};
+
 /// A secret: inline (from the file or the environment) or in a file that is read at each use, so that rotation
 /// needs no reload. Never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -265,6 +270,14 @@ pub enum Source {
     Syslog(SyslogSource),
     /// `http`.
     Http(HttpSource),
+    /// `netflow`.
+    Netflow(FlowSource),
+    /// `ipfix`.
+    Ipfix(FlowSource),
+    /// `sflow`.
+    Sflow(SflowSource),
+    /// `ebpf`.
+    Ebpf(UdpSource),
 }
 
 /// What every UDP socket has.

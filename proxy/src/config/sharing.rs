@@ -248,30 +248,23 @@ impl Claim<'_> {
 }
 
 fn claims(input: &Input) -> Vec<Claim<'_>> {
-    let proxies = input.proxy_protocol_from.as_deref();
-    let udp = |kind| (Transport::Udp, Stream { kind, ..Stream::default() });
-    let streams = match &input.source {
-        Source::Udp(_) => vec![udp("udp")],
-        Source::Tcp(tcp) => {
-            let (tls, oversize, delimiter) = (tcp.tls.as_ref(), Some(tcp.oversize), tcp.delimiter);
-            vec![(Transport::Tcp, Stream { kind: "tcp", tls, proxies, delimiter, oversize })]
-        }
+    let (kind, proxies) = (input.source.kind(), input.proxy_protocol_from.as_deref());
+    let udp = input.source.udp().map(|_| (Transport::Udp, Stream { kind, ..Stream::default() }));
+    let tcp = match &input.source {
         Source::Http(http) => {
             let tls = http.tls.as_ref();
-            vec![(Transport::Tcp, Stream { kind: "http", tls, proxies, ..Stream::default() })]
+            Some((Transport::Tcp, Stream { kind, tls, proxies, ..Stream::default() }))
         }
-        Source::Syslog(syslog) => {
-            let tcp = syslog.tcp.as_ref().map(|tcp| {
-                let (tls, oversize) = (tcp.tls.as_ref(), Some(tcp.oversize));
-                (Transport::Tcp, Stream { kind: "syslog", tls, proxies, delimiter: 0, oversize })
-            });
-            syslog.udp.as_ref().map(|_| udp("syslog")).into_iter().chain(tcp).collect()
-        }
+        source => source.stream().map(|tcp| {
+            let delimiter = if matches!(source, Source::Tcp(_)) { tcp.delimiter } else { 0 };
+            let (tls, oversize) = (tcp.tls.as_ref(), Some(tcp.oversize));
+            (Transport::Tcp, Stream { kind, tls, proxies, delimiter, oversize })
+        }),
     };
     let path = match &input.source {
         Source::Http(http) => Some(http.path.as_str()),
         _ => None,
     };
     let claim = |(transport, stream)| Claim { input, transport, stream, path, prefixes: input.prefixes() };
-    streams.into_iter().map(claim).collect()
+    udp.into_iter().chain(tcp).map(claim).collect()
 }

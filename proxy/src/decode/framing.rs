@@ -6,6 +6,7 @@
 //! | lines | at the delimiter |
 //! | syslog, RFC 6587 3.4.1 octet counting | `<count> <message>`: after `count` bytes, whatever they are |
 //! | syslog, RFC 6587 3.4.2 | at `\n` or NUL |
+//! | IPFIX, RFC 7011 10.4.3 | where the length in its header says; a header that is none ends the connection |
 //!
 //! Syslog decides once per connection: `[1-9][0-9]*` followed by a space and `<` is a count. When on such a connection
 //! something else follows a message (a sender that counts characters, a lost byte), everything up to the next line end or the next
@@ -40,7 +41,7 @@ pub enum Step<'a> {
     },
     /// More bytes are needed; the buffer must be given again with its bytes in place.
     More,
-    /// A message above the limit where the setting says to close the connection.
+    /// A message above the limit where the setting says to close the connection, or one whose end cannot be told.
     Close,
 }
 
@@ -62,6 +63,8 @@ pub struct Faults {
     pub dropped: u64,
     /// Places where a count was expected and none was.
     pub malformed: u64,
+    /// Messages that the end of the connection cut short and of which nothing was kept.
+    pub broken: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +73,7 @@ enum Framing {
     Undecided,
     SyslogLines,
     Octets,
+    Ipfix,
 }
 
 /// Finds the messages of one connection.
@@ -103,6 +107,11 @@ impl Framer {
     /// Syslog messages of at most `limit` bytes.
     pub fn syslog(limit: usize, oversize: Oversize) -> Self {
         Self::new(Framing::Undecided, limit, oversize)
+    }
+
+    /// IPFIX messages.
+    pub fn ipfix() -> Self {
+        Self::new(Framing::Ipfix, usize::from(u16::MAX), Oversize::Close)
     }
 
     fn new(framing: Framing, limit: usize, oversize: Oversize) -> Self {
@@ -148,12 +157,17 @@ impl Framer {
                 }
             },
             Framing::Octets => self.next_counted(buffer),
+            Framing::Ipfix => next_message(buffer),
         }
     }
 
     /// What is left when the peer has closed: the last message, though nothing ends it.
     pub fn finish<'a>(&mut self, buffer: &'a [u8]) -> Option<Last<'a>> {
         if self.in_long_line || self.unwanted > 0 {
+            return None;
+        }
+        if self.framing == Framing::Ipfix {
+            self.faults.broken += u64::from(!buffer.is_empty());
             return None;
         }
         let (start, announced) = match head(buffer) {
@@ -174,6 +188,7 @@ impl Framer {
             Framing::Lines(delimiter) => byte == delimiter,
             Framing::Undecided | Framing::SyslogLines => matches!(byte, b'\n' | b'\r' | 0),
             Framing::Octets => matches!(byte, b'\n' | b'\r' | b' ' | 0),
+            Framing::Ipfix => false,
         }
     }
 
@@ -285,6 +300,20 @@ impl Framer {
         let from = searched.saturating_sub(PARTIAL_COUNT);
         find_count(buffer.get(..until).unwrap_or_default(), from).map(|at| (at, 0)).or(line)
     }
+}
+
+/// Bytes of an IPFIX message's header.
+const IPFIX_HEADER: usize = 16;
+
+/// The IPFIX message that `buffer` starts with.
+fn next_message(buffer: &[u8]) -> Step<'_> {
+    let Some([v0, v1, l0, l1]) = buffer.first_chunk() else { return Step::More };
+    let (version, length) = (u16::from_be_bytes([*v0, *v1]), usize::from(u16::from_be_bytes([*l0, *l1])));
+    if version != 10 || length < IPFIX_HEADER {
+        return Step::Close;
+    }
+    let message = buffer.get(..length);
+    message.map_or(Step::More, |bytes| Step::Frame { bytes, consumed: length, cut: false })
 }
 
 /// What `buffer` starts with.

@@ -32,6 +32,7 @@ fn run(mut framer: Framer, stream: &[u8], piece: usize) -> (Vec<(String, bool)>,
     let now = framer.take_faults();
     faults.dropped += now.dropped;
     faults.malformed += now.malformed;
+    faults.broken += now.broken;
     (messages, faults, most)
 }
 
@@ -61,7 +62,7 @@ fn lines_end_at_the_delimiter_and_the_last_needs_none() {
 fn a_line_above_the_limit_is_cut_dropped_or_ends_the_connection() {
     let stream = "0123456789\n0123456789a\nb\n0123456789abcdefghijklmnop";
     let lines = |oversize| texts(move || Framer::lines(b'\n', 10, oversize), stream);
-    let fault = |dropped| Faults { dropped, malformed: 0 };
+    let fault = |dropped| Faults { dropped, ..Faults::default() };
     assert_eq!(lines(Oversize::Cut).0, ["0123456789", "0123456789~", "b", "0123456789~"]);
     assert_eq!(lines(Oversize::Drop), (["0123456789", "b"].map(ToOwned::to_owned).to_vec(), fault(2)));
     assert_eq!(lines(Oversize::Close).0, ["0123456789", "closed"]);
@@ -140,6 +141,28 @@ fn a_counted_message_above_the_limit_is_skipped_to_its_end() {
     assert_eq!(with(Oversize::Drop).0, ["<1>b"]);
     assert_eq!(with(Oversize::Drop).1.dropped, 1);
     assert_eq!(with(Oversize::Close).0, ["closed"]);
+}
+
+#[test]
+fn ipfix_messages_end_where_they_say_and_a_header_that_is_none_ends_the_connection() {
+    let message = |length: u16, fill: u8| {
+        let head = [10_u16.to_be_bytes(), length.to_be_bytes()].concat();
+        [head, vec![fill; usize::from(length) - 4]].concat()
+    };
+    let (long, short) = (message(u16::MAX, b'a'), message(16, b'b'));
+    let stream = [long.clone(), short.clone(), short[..15].to_vec()].concat();
+    for piece in [1, 1000, usize::MAX] {
+        let (messages, faults, _) = run(Framer::ipfix(), &stream, piece);
+        let text = |bytes: &[u8]| (String::from_utf8_lossy(bytes).into_owned(), false);
+        assert!(messages == [text(&long), text(&short)], "{piece}");
+        assert_eq!(faults, Faults { broken: 1, ..Faults::default() });
+    }
+    for broken in [&[0, 9, 0, 20][..], &[0, 10, 0, 15], b"GET / HTTP/1.1\r\n"] {
+        let stream = [&short, broken].concat();
+        let (messages, _, most) = run(Framer::ipfix(), &stream, 1);
+        assert_eq!(messages.last().map(|(text, _)| text.as_str()), Some("closed"));
+        assert!(most <= short.len());
+    }
 }
 
 proptest! {

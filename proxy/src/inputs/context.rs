@@ -8,16 +8,10 @@ use std::{
     },
 };
 
-use super::{InputStats, Refusal, Senders, prefix::PrefixTable};
+use super::{InputStats, Refusal, Senders, exporters::Memory, format::Decoder, prefix::PrefixTable};
 use crate::{
     batch::{Class, Level, MemoryBudget, Stream, StreamKey},
-    config::{DataFormat, Input, Source},
-    decode::{
-        ReceiveTime,
-        json::mark_truncated,
-        syslog::{self, Shape, SyslogRules},
-        text::{self, TextRules},
-    },
+    config::{Input, Source},
     ids::Hint,
     ledger::Ledger,
     metrics::Metrics,
@@ -44,74 +38,6 @@ pub struct InputContext {
     pub runtime: tokio::runtime::Handle,
 }
 
-/// How the bytes of a route become lines.
-#[derive(Debug)]
-pub enum Decoder {
-    /// Lines of text or JSON.
-    Text(TextRules),
-    /// One syslog message each.
-    Syslog(Box<SyslogRules>),
-}
-
-/// What became of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Decoded {
-    /// Lines appended.
-    pub lines: u32,
-    /// Of these, kept though not understood.
-    pub undecoded: u32,
-}
-
-impl Decoder {
-    /// Appends one message of a stream as one line, none when it is blank.
-    pub fn push_frame(&self, frame: &[u8], source: IpAddr, now: &ReceiveTime, out: &mut Vec<u8>) -> Decoded {
-        match self {
-            Self::Text(_) if trim(frame).is_empty() => Decoded::default(),
-            Self::Text(rules) => {
-                text::push_line(frame, rules, source, now, out);
-                Decoded { lines: 1, undecoded: 0 }
-            }
-            Self::Syslog(_) => self.push(frame, source, now, out),
-        }
-    }
-
-    /// The same for the first bytes of a message whose rest is lost. The line says so, unless lines are passed through
-    /// whatever they are.
-    pub fn push_cut(&self, frame: &[u8], source: IpAddr, now: &ReceiveTime, out: &mut Vec<u8>) -> Decoded {
-        let start = out.len();
-        let decoded = self.push_frame(frame, source, now, out);
-        if !matches!(self, Self::Text(TextRules { format: DataFormat::Ndjson, .. })) {
-            mark_truncated(start, out);
-        }
-        decoded
-    }
-
-    /// Appends the lines of one datagram.
-    pub fn push(&self, message: &[u8], source: IpAddr, now: &ReceiveTime, out: &mut Vec<u8>) -> Decoded {
-        match self {
-            Self::Text(rules) => {
-                Decoded { lines: text::push_lines(message, rules, source, now, out), undecoded: 0 }
-            }
-            Self::Syslog(rules) => {
-                let message = trim(message);
-                if message.is_empty() {
-                    return Decoded::default();
-                }
-                let shape = syslog::push_message(message, rules, source, now, out);
-                Decoded { lines: 1, undecoded: u32::from(shape == Shape::Raw) }
-            }
-        }
-    }
-}
-
-/// Without the NULs and white space that senders put around a message.
-fn trim(message: &[u8]) -> &[u8] {
-    let padding = |byte: &u8| *byte == 0 || byte.is_ascii_whitespace();
-    let Some(first) = message.iter().position(|byte| !padding(byte)) else { return &[] };
-    let last = message.iter().rposition(|byte| !padding(byte)).unwrap_or(first);
-    message.get(first..=last).unwrap_or_default()
-}
-
 /// One dataset on one listener.
 #[derive(Debug)]
 pub struct Route {
@@ -125,6 +51,8 @@ pub struct Route {
     pub stats: Arc<InputStats>,
     /// How its messages are read.
     pub decoder: Decoder,
+    /// For logs of messages that cannot be.
+    pub malformed: Throttle,
     refusals: Throttle,
 }
 
@@ -134,30 +62,37 @@ pub struct Route {
 pub struct RouteError(String);
 
 impl Route {
-    /// A route for `input`.
+    /// A route for `input`, of whose exporters nothing is known.
     pub fn new(input: Input, stats: Arc<InputStats>) -> Result<Self, RouteError> {
+        let memory = Memory::open(&input, None, &stats);
+        Self::remembering(input, stats, memory)
+    }
+
+    /// A route for `input`; `memory` is what is known of its exporters, if its type has any.
+    pub fn remembering(
+        input: Input,
+        stats: Arc<InputStats>,
+        memory: Option<Memory>,
+    ) -> Result<Self, RouteError> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let class = match input.source {
             Source::Http(_) => Class::Acknowledged,
             _ => Class::Unacknowledged,
         };
-        // The decoder writes JSON whatever the file says.
-        let hint =
-            if matches!(input.source, Source::Syslog(_)) { Hint::ndjson() } else { input.hint.clone() };
-        let decoder = match &input.source {
-            Source::Syslog(source) => Decoder::Syslog(Box::new(
-                SyslogRules::new(source).map_err(|error| RouteError(error.to_string()))?,
-            )),
-            _ => Decoder::Text(TextRules {
-                format: input.format,
-                bfts: hint.is_json(),
-                source_field: input.source_field.clone(),
-            }),
-        };
+        // All decoders but that of text write JSON whatever the file says.
+        let decoder = Decoder::new(&input, memory).map_err(RouteError)?;
+        let hint = if matches!(decoder, Decoder::Text(_)) { input.hint.clone() } else { Hint::ndjson() };
         let key = StreamKey { dataset: input.key.clone(), hint, class };
         let stream = Arc::new(Stream { key, batching: input.batching.clone() });
-        let refusals = Throttle::default();
-        Ok(Self { id: NEXT.fetch_add(1, Relaxed), input: Arc::new(input), stream, stats, decoder, refusals })
+        Ok(Self {
+            id: NEXT.fetch_add(1, Relaxed),
+            input: Arc::new(input),
+            stream,
+            stats,
+            decoder,
+            malformed: Throttle::default(),
+            refusals: Throttle::default(),
+        })
     }
 
     /// Books lines as accepted, before the spool has them.
@@ -229,6 +164,11 @@ impl Table {
     /// Whose sender this is.
     pub fn lookup(&self, source: IpAddr) -> Option<&Arc<Route>> {
         self.prefixes.lookup(source)
+    }
+
+    /// Whether some route tells senders apart by their ports too.
+    pub fn by_port(&self) -> bool {
+        self.routes.iter().any(|route| route.decoder.by_port())
     }
 
     /// All routes.

@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
@@ -15,9 +16,15 @@ use tokio::sync::oneshot;
 
 use super::{
     Decoded, InputContext, Refusal, Route,
+    format::Errors,
     packets::{Group, PacketBatch},
 };
-use crate::{batch::LineBuffer, decode::ReceiveTime, spool::member::Compressor, throttle::Throttle};
+use crate::{
+    batch::LineBuffer,
+    decode::{ReceiveTime, flow::Transport},
+    spool::member::Compressor,
+    throttle::Throttle,
+};
 
 /// How long a line waits for others of its stream.
 const HOLD: Duration = Duration::from_millis(50);
@@ -113,9 +120,9 @@ impl Worker {
     }
 
     fn group(&mut self, mut group: Group<'_>, now: &ReceiveTime, started: Instant) {
-        let table = group.port.table();
-        let Some(route) = table.lookup(group.source) else {
-            return group.port.refuse(group.source, Refusal::Source, group.count);
+        let (table, address) = (group.port.table(), group.source.ip());
+        let Some(route) = table.lookup(address) else {
+            return group.port.refuse(address, Refusal::Source, group.count);
         };
         route.stats.messages.fetch_add(group.count, Relaxed);
         route.stats.bytes.fetch_add(group.bytes, Relaxed);
@@ -127,15 +134,14 @@ impl Worker {
             buffer: LineBuffer::new(Arc::clone(&route.stream)),
             since: None,
         });
-        let mut undecoded = 0;
+        let mut errors = Errors::default();
         // A decoder is total, so this catches defects only; the datagram that showed one is left out.
-        while catch_unwind(AssertUnwindSafe(|| open.decode(&mut group, now, &mut undecoded, &mut self.out)))
+        while catch_unwind(AssertUnwindSafe(|| open.decode(&mut group, now, &mut errors, &mut self.out)))
             .is_err()
         {
-            undecoded += 1;
-            route.stats.refuse(Refusal::Malformed, 1);
+            errors.defects += 1;
             if let Some(left_out) = self.panics.pass() {
-                tracing::error!(input = %route.input.name, source = %group.source, left_out,
+                tracing::error!(input = %route.input.name, source = %address, left_out,
                     "a datagram met a defect of the program and is lost; please report it");
             }
         }
@@ -143,11 +149,9 @@ impl Worker {
             open.since = Some(started);
             self.due.get_or_insert(started + HOLD);
         }
-        if undecoded > 0 {
-            route.stats.undecoded.fetch_add(undecoded, Relaxed);
-        }
+        let errors = errors.count(route, address);
         let senders = &self.out.context.senders;
-        senders.record(&route.input.key, group.source, group.count, group.bytes, undecoded, now.unix_ns());
+        senders.record(&route.input.key, address, group.count, group.bytes, errors, now.unix_ns());
     }
 
     /// Hands over the buffers that have waited long enough at `now`, or all.
@@ -171,22 +175,34 @@ impl Worker {
 impl Open {
     /// Decodes what is left of the group. On a panic the datagram is taken already and the buffer holds whole lines
     /// only.
-    fn decode(&mut self, group: &mut Group<'_>, now: &ReceiveTime, undecoded: &mut u64, out: &mut Output) {
+    fn decode(&mut self, group: &mut Group<'_>, now: &ReceiveTime, errors: &mut Errors, out: &mut Output) {
         let Group { source, datagrams, .. } = group;
         for datagram in datagrams.by_ref() {
-            let lines = Whole::new(self.buffer.out());
-            let decoded = self.route.decoder.push(datagram, *source, now, lines.0);
-            lines.keep();
-            let Decoded { lines, undecoded: raw } = decoded;
-            if lines == 0 {
-                continue;
-            }
-            *undecoded += u64::from(raw);
-            self.buffer.added(lines, now);
-            if self.buffer.is_full() {
-                out.hand_over(self);
+            let mut decoded = self.push(Some(datagram), *source, now);
+            loop {
+                errors.add(&decoded);
+                self.buffer.added(decoded.lines, now);
+                if self.buffer.is_full() {
+                    out.hand_over(self);
+                }
+                if !decoded.more {
+                    break;
+                }
+                decoded = self.push(None, *source, now);
             }
         }
+    }
+
+    /// Appends the lines of a datagram, or what it has left for later.
+    fn push(&mut self, datagram: Option<&[u8]>, source: SocketAddr, now: &ReceiveTime) -> Decoded {
+        let lines = Whole::new(self.buffer.out());
+        let decoder = &self.route.decoder;
+        let decoded = match datagram {
+            Some(datagram) => decoder.push(datagram, source, now, lines.0),
+            None => decoder.resume(source, Transport::Udp, now, lines.0),
+        };
+        lines.keep();
+        decoded
     }
 }
 

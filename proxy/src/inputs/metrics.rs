@@ -15,7 +15,7 @@ use super::{
     InputState, InputStats, Refusal,
     supervisor::{Board, Record},
 };
-use crate::metrics::Metrics;
+use crate::{decode::flow::Summary, metrics::Metrics};
 
 /// Registers the inputs on `board`.
 pub(super) fn register(metrics: &Metrics, board: &Arc<Board>) {
@@ -77,6 +77,7 @@ impl Collector for Inputs {
                 counter(metric.encode_family(&labels)?, messages.load(Relaxed))?;
             }
         }
+        exporters(&shown.inputs, &mut encoder)?;
         let help = "What an input did not accept, by cause";
         let mut metric = encoder.encode_descriptor("input_refused", help, None, MetricType::Counter)?;
         for record in &shown.inputs {
@@ -89,6 +90,51 @@ impl Collector for Inputs {
         }
         Ok(())
     }
+}
+
+type Count = fn(&Summary) -> u64;
+
+const OF_EXPORTERS: [(&str, &str, MetricType, Count); 7] = [
+    ("input_exporters", "Exporters of flow records that are known", MetricType::Gauge, |sum| {
+        sum.exporters as u64
+    }),
+    ("input_templates", "Templates that exporters have taught", MetricType::Gauge, |sum| {
+        sum.templates as u64
+    }),
+    ("input_waiting_sets", "Sets of flow records that wait for their template", MetricType::Gauge, |sum| {
+        sum.waiting as u64
+    }),
+    (
+        "input_sequence_missing",
+        "Flows, records or datagrams of exporters that were missing when later ones came; those that came late are in input_sequence_reordered too",
+        MetricType::Counter,
+        |sum| sum.sequence.lost + sum.sequence.reordered,
+    ),
+    ("input_sequence_reordered", "Of these, what came after all", MetricType::Counter, |sum| {
+        sum.sequence.reordered
+    }),
+    ("input_sequence_duplicates", "What came twice", MetricType::Counter, |sum| sum.sequence.duplicates),
+    ("input_sequence_restarts", "How often exporters began to count anew", MetricType::Counter, |sum| {
+        sum.sequence.restarts
+    }),
+];
+
+/// What is known of exporters, by input: there may be thousands of them, which the API lists.
+fn exporters(records: &[Record], encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let sums: Vec<_> =
+        records.iter().filter_map(|record| Some((record, record.memory.as_ref()?.summary()))).collect();
+    for (name, help, kind, read) in OF_EXPORTERS {
+        let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+        for (record, sum) in &sums {
+            let labels = labels(record);
+            let mut metric = metric.encode_family(&labels)?;
+            match kind {
+                MetricType::Counter => counter(metric, read(sum))?,
+                _ => metric.encode_gauge(&read(sum))?,
+            }
+        }
+    }
+    Ok(())
 }
 
 type Label<'a> = (&'static str, &'a str);

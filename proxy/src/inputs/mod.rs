@@ -7,13 +7,17 @@
 //! UDP: socket -> receiver thread -> PacketBatch -> decoder thread -> LineBuffer -> Chunk -> spool
 //! TCP: accept -> a task per connection -> Framer -> LineBuffer -> Chunk -> spool
 //! ```
+//! What flow records need beside themselves, templates above all, is the input's: see [`exporters`].
 #![deny(clippy::indexing_slicing)]
 
 pub mod accept;
 mod context;
 mod decoder;
 mod error;
+pub mod exporters;
+mod format;
 mod forward;
+mod handover;
 pub mod http;
 mod listener;
 mod metrics;
@@ -34,8 +38,10 @@ mod tcp;
 pub mod tls;
 mod udp;
 
-pub use context::{Decoded, Decoder, InputContext, Route, RouteError, Table};
+pub use context::{InputContext, Route, RouteError, Table};
 pub use error::{InputError, InputErrorKind};
+pub use exporters::{ExporterQuery, ExporterRow};
+pub use format::{Decoded, Decoder, Malformed};
 pub use senders::Senders;
 pub use stats::{InputState, InputStats, Refusal};
 pub use status::{InputStatus, ListenerStatus};

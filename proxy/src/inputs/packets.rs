@@ -1,6 +1,9 @@
 //! Datagrams on their way from a receiver thread to its decoder.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use super::udp::UdpPort;
 
@@ -62,15 +65,23 @@ pub(super) struct PacketBatch {
 struct GroupHead {
     port: u32,
     source: IpAddr,
+    source_port: u16,
     datagrams: u32,
     bytes: u32,
+}
+
+impl GroupHead {
+    fn is_of(&self, other: &Self) -> bool {
+        self.port == other.port && self.source == other.source && self.source_port == other.source_port
+    }
 }
 
 /// Datagrams of one sender.
 #[derive(Debug)]
 pub(super) struct Group<'a> {
     pub port: &'a Arc<UdpPort>,
-    pub source: IpAddr,
+    /// With port 0 where ports do not tell senders apart.
+    pub source: SocketAddr,
     pub count: u64,
     pub bytes: u64,
     pub datagrams: Datagrams<'a>,
@@ -120,7 +131,7 @@ impl PacketBatch {
     }
 
     /// Adds a datagram, or several of `segment` bytes each that the kernel merged.
-    pub fn push(&mut self, port: &Arc<UdpPort>, source: IpAddr, bytes: &[u8], segment: Option<usize>) {
+    pub fn push(&mut self, port: &Arc<UdpPort>, source: SocketAddr, bytes: &[u8], segment: Option<usize>) {
         self.bytes.extend_from_slice(bytes);
         let before = self.lengths.len();
         match segment {
@@ -129,12 +140,19 @@ impl PacketBatch {
         }
         let added = (self.lengths.len() - before) as u32;
         let port = self.port_index(port);
+        let head = GroupHead {
+            port,
+            source: source.ip(),
+            source_port: source.port(),
+            datagrams: added,
+            bytes: bytes.len() as u32,
+        };
         match self.groups.last_mut() {
-            Some(group) if group.source == source && group.port == port => {
-                group.datagrams += added;
-                group.bytes += bytes.len() as u32;
+            Some(group) if group.is_of(&head) => {
+                group.datagrams += head.datagrams;
+                group.bytes += head.bytes;
             }
-            _ => self.groups.push(GroupHead { port, source, datagrams: added, bytes: bytes.len() as u32 }),
+            _ => self.groups.push(head),
         }
     }
 
@@ -148,7 +166,7 @@ impl PacketBatch {
             (bytes, lengths) = (rest, rest_lengths);
             Some(Group {
                 port: self.ports.get(head.port as usize)?,
-                source: head.source,
+                source: SocketAddr::new(head.source, head.source_port),
                 count: u64::from(head.datagrams),
                 bytes: u64::from(head.bytes),
                 datagrams: Datagrams { bytes: group_bytes, lengths: group_lengths.iter() },
@@ -183,7 +201,7 @@ mod tests {
     fn consecutive_datagrams_of_one_sender_on_one_port_are_one_group() {
         let port = || UdpPort::new(Arc::new(Table::new(Vec::new())), Arc::default());
         let (one, two) = (port(), port());
-        let address = |last: u8| IpAddr::from([192, 0, 2, last]);
+        let address = |last: u8| SocketAddr::from(([192, 0, 2, last], 0));
         let mut batch = PacketBatch::new(*FULL_BYTES.end());
         for _ in 0..2 {
             assert!(batch.is_empty());
@@ -237,14 +255,14 @@ mod tests {
         let mut batch = PacketBatch::new(full);
         let (before, message) = (batch.bytes.capacity(), vec![0; MESSAGE - 1]);
         while !batch.is_full() {
-            batch.push(&port, IpAddr::from([192, 0, 2, 1]), &message, None);
+            batch.push(&port, SocketAddr::from(([192, 0, 2, 1], 0)), &message, None);
         }
         assert_eq!(batch.bytes.capacity(), before);
         let mut small = PacketBatch::new(full);
         for number in 0_u32.. {
             // Another sender each time, on another port each time.
             let port = UdpPort::new(Arc::new(Table::new(Vec::new())), Arc::default());
-            small.push(&port, IpAddr::from(number.to_be_bytes()), &[0], None);
+            small.push(&port, SocketAddr::from((number.to_be_bytes(), 0)), &[0], None);
             if small.is_full() {
                 break;
             }

@@ -37,6 +37,8 @@ pub(super) enum Framing {
     Lines(u8),
     /// Octet counting or line ends.
     Syslog,
+    /// Messages that say their length.
+    Ipfix,
 }
 
 /// What a UDP listener is.
@@ -201,20 +203,20 @@ impl Plan {
 pub(super) fn endpoints(input: &Input) -> Vec<(ListenerKey, Settings)> {
     let udp = ListenerKey { transport: Transport::Udp, listen: input.listen };
     let tcp = ListenerKey { transport: Transport::Tcp, listen: input.listen };
-    match &input.source {
-        Source::Udp(source) => vec![(udp, Settings::udp(source))],
-        Source::Tcp(source) => vec![(tcp, Settings::lines(source, Framing::Lines(source.delimiter), input))],
-        Source::Syslog(source) => {
-            let udp = source.udp.as_ref().map(|source| (udp, Settings::udp(source)));
-            let tcp =
-                source.tcp.as_ref().map(|source| (tcp, Settings::lines(source, Framing::Syslog, input)));
-            udp.into_iter().chain(tcp).collect()
-        }
-        Source::Http(source) => {
-            let proxy_protocol_from = input.proxy_protocol_from.clone();
-            vec![(tcp, Settings::Http(HttpSettings { proxy_protocol_from, source: source.clone() }))]
-        }
+    if let Source::Http(source) = &input.source {
+        let proxy_protocol_from = input.proxy_protocol_from.clone();
+        return vec![(tcp, Settings::Http(HttpSettings { proxy_protocol_from, source: source.clone() }))];
     }
+    let datagrams = input.source.udp().map(|source| (udp, Settings::udp(source)));
+    let stream = input.source.stream().map(|source| {
+        let framing = match &input.source {
+            Source::Syslog(_) => Framing::Syslog,
+            Source::Ipfix(_) => Framing::Ipfix,
+            _ => Framing::Lines(source.delimiter),
+        };
+        (tcp, Settings::lines(source, framing, input))
+    });
+    datagrams.into_iter().chain(stream).collect()
 }
 
 #[cfg(test)]

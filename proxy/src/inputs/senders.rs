@@ -13,20 +13,21 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::ids::{DatasetId, DatasetKey, TenantId};
+use crate::{
+    ids::{DatasetId, DatasetKey, TenantId},
+    rate::Rate,
+};
 
 /// Parts of a large table with a lock each.
 const SHARDS: usize = 16;
 /// Rows from which on the table is divided; a smaller one is one part, so that its limit is exact.
 const DIVIDED_FROM: usize = 1024;
-/// Rates are exponential averages over this many seconds.
-const RATE_SECONDS: f64 = 60.0;
 /// Of a full part, one row in this many makes room at once, so that a flood of new senders stays cheap.
 const EVICTED_SHARE: usize = 16;
 /// Rows of one answer.
 const MAX_PAGE: usize = 1000;
 const DEFAULT_PAGE: usize = 100;
-const NS: f64 = 1e9;
+const NS: u64 = 1_000_000_000;
 
 #[derive(Debug)]
 struct Counts {
@@ -35,14 +36,8 @@ struct Counts {
     messages: u64,
     bytes: u64,
     errors: u64,
-    /// Messages per second at `last_ns`.
-    rate: f64,
-}
-
-impl Counts {
-    fn rate_at(&self, now_ns: u64) -> f64 {
-        self.rate * (-(now_ns.saturating_sub(self.last_ns) as f64) / NS / RATE_SECONDS).exp()
-    }
+    /// Of messages.
+    rate: Rate,
 }
 
 #[derive(Debug, Default)]
@@ -136,7 +131,7 @@ impl Senders {
         let mut shard = shard.lock();
         let known = shard.datasets.get_mut(input).and_then(|rows| rows.get_mut(&source));
         if let Some(counts) = known {
-            counts.rate = counts.rate_at(now_ns) + messages as f64 / RATE_SECONDS;
+            counts.rate.add(messages, now_ns);
             counts.last_ns = counts.last_ns.max(now_ns);
             counts.messages += messages;
             counts.bytes += bytes;
@@ -146,7 +141,8 @@ impl Senders {
         if shard.rows >= self.rows_per_shard {
             shard.evict();
         }
-        let rate = messages as f64 / RATE_SECONDS;
+        let mut rate = Rate::default();
+        rate.add(messages, now_ns);
         let counts = Counts { first_ns: now_ns, last_ns: now_ns, messages, bytes, errors, rate };
         shard.datasets.entry(input.clone()).or_default().insert(source, counts);
         shard.rows += 1;
@@ -229,11 +225,11 @@ fn row(key: &DatasetKey, source: IpAddr, counts: &Counts, now_ns: u64) -> Sender
         source,
         first_seen: time(counts.first_ns),
         last_seen: time(counts.last_ns),
-        silent_seconds: now_ns.saturating_sub(counts.last_ns) / NS as u64,
+        silent_seconds: now_ns.saturating_sub(counts.last_ns) / NS,
         messages: counts.messages,
         bytes: counts.bytes,
         errors: counts.errors,
-        rate: (counts.rate_at(now_ns) * 1000.0).round() / 1000.0,
+        rate: counts.rate.at(now_ns),
     }
 }
 

@@ -12,8 +12,7 @@
 //! waits without one is no more than was covered when the spool became full.
 
 use std::{
-    cell::RefCell,
-    net::IpAddr,
+    net::SocketAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -22,16 +21,18 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Decoded, Decoder, InputContext, Refusal, Route, Table,
+    InputContext, Refusal, Route, Table,
+    format::Errors,
+    handover::submit,
     plan::{Framing, LineSettings},
 };
 use crate::{
     batch::{CHUNK_TARGET, LineBuffer, Reservation, effort},
     decode::{
         ReceiveTime,
-        framing::{Framer, Last, Step},
+        flow::Transport,
+        framing::{Framer, Step},
     },
-    spool::member::Compressor,
 };
 
 /// How long a line waits for others of its connection.
@@ -51,21 +52,20 @@ const LAST: Duration = Duration::from_secs(1);
 /// When nothing is due.
 const LATER: Duration = Duration::from_hours(1);
 
-thread_local! {
-    /// A deflate state is large, and only one connection at a time compresses on a thread.
-    static COMPRESSOR: RefCell<Compressor> = RefCell::default();
-}
-
 /// State of one connection.
 #[derive(Debug)]
 pub(super) struct Session<'a> {
     context: &'a InputContext,
-    peer: IpAddr,
+    peer: SocketAddr,
     open: Open,
     lines: LineBuffer,
     /// When the first of `lines` came.
     since: Option<Instant>,
     framer: Framer,
+    /// What a message is that the connection is closed for.
+    closes: Refusal,
+    /// Whether lines are left of a message that was taken already.
+    more: bool,
     input: Vec<u8>,
     /// Of `input`.
     share: Reservation,
@@ -100,21 +100,39 @@ impl Drop for Open {
     }
 }
 
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        let Route { decoder, stats, .. } = &*self.open.0;
+        let untaught = decoder.ended(self.peer);
+        if untaught > 0 {
+            stats.refuse(Refusal::Template, untaught);
+        }
+    }
+}
+
 enum Progress {
     /// There are as many lines as there may be for now, and there is more.
     Full,
     /// All complete messages are taken.
     Done,
-    /// A message above the limit, where the setting says to close.
+    /// A message above the limit, where the setting says to close, or one whose end cannot be told.
     Close,
 }
 
 impl<'a> Session<'a> {
-    pub fn new(context: &'a InputContext, peer: IpAddr, route: Arc<Route>, settings: &LineSettings) -> Self {
+    pub fn new(
+        context: &'a InputContext,
+        peer: SocketAddr,
+        route: Arc<Route>,
+        settings: &LineSettings,
+    ) -> Self {
         let LineSettings { framing, oversize, max_line_size, read_timeout, .. } = *settings;
-        let framer = match framing {
-            Framing::Lines(delimiter) => Framer::lines(delimiter, max_line_size, oversize),
-            Framing::Syslog => Framer::syslog(max_line_size, oversize),
+        let (framer, closes) = match framing {
+            Framing::Lines(delimiter) => {
+                (Framer::lines(delimiter, max_line_size, oversize), Refusal::Oversize)
+            }
+            Framing::Syslog => (Framer::syslog(max_line_size, oversize), Refusal::Oversize),
+            Framing::Ipfix => (Framer::ipfix(), Refusal::Malformed),
         };
         Self {
             context,
@@ -123,6 +141,8 @@ impl<'a> Session<'a> {
             open: Open::new(route),
             since: None,
             framer,
+            closes,
+            more: false,
             input: Vec::with_capacity(SMALL),
             share: Reservation::default(),
             cover: Reservation::default(),
@@ -163,7 +183,9 @@ impl<'a> Session<'a> {
 
     /// Goes on with the route that the table names for this peer.
     pub async fn reroute(&mut self, table: &Table, stop: &CancellationToken) -> Result<(), Refusal> {
-        let Some(route) = table.lookup(self.peer) else {
+        let found = table.lookup(self.peer.ip());
+        // What the peer has taught is the input's: another one would wait for it for ever.
+        let Some(route) = found.filter(|route| route.decoder.continues(&self.open.0.decoder)) else {
             // Nobody takes what came since.
             self.input.clear();
             return Err(Refusal::Source);
@@ -236,7 +258,7 @@ impl<'a> Session<'a> {
                 Progress::Close => {
                     // Nothing of that line is kept, nor of what follows it.
                     self.input.clear();
-                    return Err(Refusal::Oversize);
+                    return Err(self.closes);
                 }
             }
         }
@@ -267,19 +289,21 @@ impl<'a> Session<'a> {
     /// The last message, though nothing ended it, and then everything to the spool.
     pub async fn finish(mut self, stop: &CancellationToken) {
         let input = std::mem::take(&mut self.input);
+        let mut counts = Counts::default();
+        let mut bytes = 0;
         if let Some(last) = self.framer.finish(&input) {
-            let mut counts = Counts::default();
-            let Last { bytes, cut, broken_off } = last;
             let now = ReceiveTime::now();
             counts.now_ns = now.unix_ns();
-            counts.frame(&self.open.0, bytes, cut || broken_off, self.peer, &now, &mut self.lines);
-            counts.oversize += u64::from(cut);
-            if broken_off && counts.paused == 0 {
+            self.push(Some((last.bytes, last.cut || last.broken_off)), &now, &mut counts);
+            counts.oversize += u64::from(last.cut);
+            if last.broken_off && counts.paused == 0 {
                 // What is missing may be why its format was not understood.
-                (counts.misframed, counts.undecoded) = (1, 0);
+                counts.misframed = 1;
+                counts.errors = Errors::default();
             }
-            self.count(&counts, input.len());
+            bytes = input.len();
         }
+        self.count(counts, bytes);
         drop(input);
         self.hand_over(stop).await;
     }
@@ -297,10 +321,19 @@ impl<'a> Session<'a> {
         let most = if self.cover.bytes() > 0 { CHUNK_TARGET } else { FEW };
         let mut counts = Counts { now_ns: now.unix_ns(), ..Counts::default() };
         let mut at = 0;
+        // Taken out for the time being, so that a message in it can be read while lines are written.
+        let input = std::mem::take(&mut self.input);
         let progress = loop {
-            match self.framer.next(self.input.get(at..).unwrap_or_default()) {
+            if self.more {
+                self.push(None, now, &mut counts);
+                if self.lines.is_full() || self.lines.len() >= most {
+                    break Progress::Full;
+                }
+                continue;
+            }
+            match self.framer.next(input.get(at..).unwrap_or_default()) {
                 Step::Frame { bytes, consumed, cut } => {
-                    counts.frame(&self.open.0, bytes, cut, self.peer, now, &mut self.lines);
+                    self.push(Some((bytes, cut)), now, &mut counts);
                     counts.oversize += u64::from(cut);
                     at += consumed;
                     if self.lines.is_full() || self.lines.len() >= most {
@@ -312,41 +345,56 @@ impl<'a> Session<'a> {
                 Step::Close => break Progress::Close,
             }
         };
+        self.input = input;
         self.input.drain(..at.min(self.input.len()));
-        self.count(&counts, at);
+        self.count(counts, at);
         progress
     }
 
-    fn count(&mut self, counts: &Counts, bytes: usize) {
+    /// Appends the lines of a message, of which `cut` says whether its end is missing; or what one has left for later.
+    fn push(&mut self, message: Option<(&[u8], bool)>, now: &ReceiveTime, counts: &mut Counts) {
+        let route = &*self.open.0;
+        if message.is_some() {
+            counts.messages += 1;
+            if route.input.paused {
+                counts.paused += 1;
+                return;
+            }
+        }
+        let (decoder, peer, out) = (&route.decoder, self.peer, self.lines.out());
+        let decoded = match message {
+            Some((message, true)) => decoder.push_cut(message, peer, now, out),
+            Some((message, false)) => decoder.push_frame(message, peer, now, out),
+            None => decoder.resume(peer, Transport::Tcp, now, out),
+        };
+        self.lines.added(decoded.lines, now);
+        self.more = decoded.more;
+        counts.errors.add(&decoded);
+    }
+
+    fn count(&mut self, counts: Counts, bytes: usize) {
         let faults = self.framer.take_faults();
-        let Route { input, stats, .. } = &*self.open.0;
-        let Counts { undecoded, .. } = *counts;
+        let route = &*self.open.0;
+        let Route { input, stats, .. } = route;
         let misframed = counts.misframed + faults.malformed;
         stats.bytes.fetch_add(bytes as u64, Relaxed);
         stats.messages.fetch_add(counts.messages, Relaxed);
-        for (cause, events) in
-            [(Refusal::Oversize, counts.oversize + faults.dropped), (Refusal::Paused, counts.paused)]
-        {
+        for (cause, events) in [
+            (Refusal::Oversize, counts.oversize + faults.dropped),
+            (Refusal::Paused, counts.paused),
+            (Refusal::Malformed, faults.broken),
+        ] {
             if events > 0 {
                 stats.refuse(cause, events);
             }
         }
-        if undecoded > 0 {
-            stats.undecoded.fetch_add(undecoded, Relaxed);
-        }
         if misframed > 0 {
             stats.misframed.fetch_add(misframed, Relaxed);
         }
+        let errors = counts.errors.count(route, self.peer.ip()) + misframed;
         if counts.messages > 0 {
             let senders = &self.context.senders;
-            senders.record(
-                &input.key,
-                self.peer,
-                counts.messages,
-                bytes as u64,
-                undecoded + misframed,
-                counts.now_ns,
-            );
+            senders.record(&input.key, self.peer.ip(), counts.messages, bytes as u64, errors, counts.now_ns);
         }
     }
 
@@ -373,61 +421,15 @@ impl<'a> Session<'a> {
     }
 }
 
-async fn submit(context: &InputContext, route: &Route, lines: &mut LineBuffer, cover: &mut Reservation) {
-    let memory = memory_for(context, lines, std::mem::take(cover)).await;
-    let level = context.level.of(&route.stream.batching);
-    let chunk = COMPRESSOR.with_borrow_mut(|compressor| lines.take(level, compressor, memory));
-    if let Some(chunk) = chunk {
-        let booking = route.book(&context.ledger, chunk.lines);
-        booking.settle(context.spool.submit(chunk).await);
-    }
-}
-
-/// Memory for lines once the spool has room for them: a full spool ties none up.
-async fn memory_for(context: &InputContext, lines: &LineBuffer, mut memory: Reservation) -> Reservation {
-    let (class, len) = (lines.stream().key.class, lines.len());
-    while !(context.spool.has_room(class) && context.memory.grow_whole(&mut memory, len)) {
-        drop(memory);
-        if context.spool.room(class).await.is_err() {
-            // The spool has ended: it refuses the chunk too, which counts the lines.
-            return Reservation::default();
-        }
-        memory = context.memory.reserve_whole(len).await;
-    }
-    memory
-}
-
 /// What one pass over the input found.
 #[derive(Default)]
 struct Counts {
     now_ns: u64,
     messages: u64,
-    undecoded: u64,
     misframed: u64,
     oversize: u64,
     paused: u64,
-}
-
-impl Counts {
-    fn frame(
-        &mut self,
-        route: &Route,
-        frame: &[u8],
-        cut: bool,
-        peer: IpAddr,
-        now: &ReceiveTime,
-        lines: &mut LineBuffer,
-    ) {
-        self.messages += 1;
-        if route.input.paused {
-            self.paused += 1;
-            return;
-        }
-        let push = if cut { Decoder::push_cut } else { Decoder::push_frame };
-        let Decoded { lines: added, undecoded } = push(&route.decoder, frame, peer, now, lines.out());
-        lines.added(added, now);
-        self.undecoded += u64::from(undecoded);
-    }
+    errors: Errors,
 }
 
 #[cfg(test)]

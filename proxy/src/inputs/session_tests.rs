@@ -91,7 +91,7 @@ async fn what_comes_with_the_withdrawal_of_its_sender_is_nobodys() {
         max_connections_per_source: None,
         read_timeout: None,
     };
-    let start = || Session::new(&context, "192.0.2.1".parse().unwrap(), Arc::clone(&route), &settings);
+    let start = || Session::new(&context, "192.0.2.1:9".parse().unwrap(), Arc::clone(&route), &settings);
     for (read, kept) in [("before\n", 1), ("", 0)] {
         let counted = route.stats.messages.load(Relaxed);
         let mut session = start();

@@ -327,14 +327,15 @@ impl Reception {
             for message in self.inbox.messages() {
                 drops = message.drops.or(drops);
                 if message.truncated {
-                    source.port.refuse(message.source, Refusal::Oversize, 1);
+                    source.port.refuse(message.source.ip(), Refusal::Oversize, 1);
                     continue;
                 }
                 if self.since.is_none() {
                     self.since = Some(Instant::now());
                     self.batch.received_ns = unix_ns();
                 }
-                self.batch.push(&source.port, message.source, message.bytes, message.segment);
+                let sender = source.port.sender(message.source);
+                self.batch.push(&source.port, sender, message.bytes, message.segment);
                 if self.batch.is_full() {
                     self.since = None;
                     exchange(&mut self.batch, &self.decoder, &self.spare, self.full);

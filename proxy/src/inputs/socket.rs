@@ -6,7 +6,7 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     mem::{MaybeUninit, size_of},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     ptr,
     time::Duration,
@@ -117,7 +117,7 @@ pub(super) struct Received<'a> {
     /// The bytes: one datagram, or several of one sender that the kernel merged.
     pub bytes: &'a [u8],
     /// Sender, IPv4-mapped as IPv4.
-    pub source: IpAddr,
+    pub source: SocketAddr,
     /// Length of each merged datagram, the last may be shorter; `None` for a single one.
     pub segment: Option<usize>,
     /// The datagram was longer than 64 KiB.
@@ -250,17 +250,16 @@ fn controls(header: &libc::msghdr) -> Meta {
     meta
 }
 
-/// The address in a `sockaddr_in` or `sockaddr_in6`.
-fn source(name: &[u8; NAME]) -> Option<IpAddr> {
+/// Address and port in a `sockaddr_in` or `sockaddr_in6`.
+fn source(name: &[u8; NAME]) -> Option<SocketAddr> {
     let family = u16::from_ne_bytes(name.get(..2)?.try_into().ok()?);
-    match c_int::from(family) {
-        libc::AF_INET => Some(Ipv4Addr::from(<[u8; 4]>::try_from(name.get(4..8)?).ok()?).into()),
-        libc::AF_INET6 => {
-            let address = Ipv6Addr::from(<[u8; 16]>::try_from(name.get(8..24)?).ok()?);
-            Some(IpAddr::from(address).to_canonical())
-        }
-        _ => None,
-    }
+    let port = u16::from_be_bytes(name.get(2..4)?.try_into().ok()?);
+    let address = match c_int::from(family) {
+        libc::AF_INET => IpAddr::from(<[u8; 4]>::try_from(name.get(4..8)?).ok()?),
+        libc::AF_INET6 => IpAddr::from(<[u8; 16]>::try_from(name.get(8..24)?).ok()?).to_canonical(),
+        _ => return None,
+    };
+    Some(SocketAddr::new(address, port))
 }
 
 /// Waits for many descriptors; level-triggered.

@@ -23,7 +23,7 @@ pub enum Refusal {
     Handshake,
     /// Wrong or missing token.
     Unauthorized,
-    /// A malformed request or body.
+    /// A malformed request, body or message of a protocol that is not text, or a part of it.
     Malformed,
     /// The spool or the memory budget had no room.
     Full,
@@ -31,11 +31,13 @@ pub enum Refusal {
     Unwritable,
     /// The peer was too slow or silent for too long.
     Timeout,
+    /// Flow records whose template did not come and that could wait no longer, by sets.
+    Template,
 }
 
 impl Refusal {
     /// All causes, in the order of their index.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Source,
         Self::Paused,
         Self::Oversize,
@@ -46,6 +48,7 @@ impl Refusal {
         Self::Full,
         Self::Unwritable,
         Self::Timeout,
+        Self::Template,
     ];
 
     /// Value of the metric label.
@@ -61,6 +64,7 @@ impl Refusal {
             Self::Full => "full",
             Self::Unwritable => "unwritable",
             Self::Timeout => "timeout",
+            Self::Template => "template",
         }
     }
 }

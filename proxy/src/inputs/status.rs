@@ -64,7 +64,7 @@ impl InputStatus {
         let (state, error) = counters.state();
         Self {
             name: input.name.clone(),
-            kind: kind(&input.source),
+            kind: input.source.kind(),
             tenant_id: input.key.tenant.to_string(),
             dataset_id: input.key.dataset.to_string(),
             hash: input.hash.clone(),
@@ -80,7 +80,7 @@ impl InputStatus {
             undecoded: counters.undecoded.load(Relaxed) + counters.misframed.load(Relaxed),
             kernel_drops: counters.kernel_drops.load(Relaxed),
             receive_buffer: counters.receive_buffer.load(Relaxed),
-            receive_buffer_wanted: wanted_buffer(&input.source),
+            receive_buffer_wanted: input.source.udp().map_or(0, |udp| udp.read_buffer_size as u64),
             connections: counters.connections.load(Relaxed),
             refused: by_cause(counters),
         }
@@ -133,7 +133,7 @@ impl ListenerStatus {
     /// A listener for inputs like `source`.
     pub fn new(address: String, source: &Source, counters: &InputStats) -> Self {
         let connections = counters.connections.load(Relaxed);
-        Self { address, kind: kind(source), connections, refused: by_cause(counters) }
+        Self { address, kind: source.kind(), connections, refused: by_cause(counters) }
     }
 }
 
@@ -144,26 +144,8 @@ fn by_cause(counters: &InputStats) -> BTreeMap<&'static str, u64> {
 
 /// What this version knows by this name; the error says what was written.
 fn known_kind(written: &str) -> &'static str {
-    ["udp", "tcp", "syslog", "http"]
+    ["udp", "tcp", "syslog", "http", "netflow", "ipfix", "sflow", "ebpf"]
         .into_iter()
         .find(|kind| kind.eq_ignore_ascii_case(written))
         .unwrap_or("unknown")
-}
-
-fn wanted_buffer(source: &Source) -> u64 {
-    let udp = match source {
-        Source::Udp(udp) => Some(udp),
-        Source::Syslog(syslog) => syslog.udp.as_ref(),
-        Source::Tcp(_) | Source::Http(_) => None,
-    };
-    udp.map_or(0, |udp| udp.read_buffer_size as u64)
-}
-
-fn kind(source: &Source) -> &'static str {
-    match source {
-        Source::Udp(_) => "udp",
-        Source::Tcp(_) => "tcp",
-        Source::Syslog(_) => "syslog",
-        Source::Http(_) => "http",
-    }
 }

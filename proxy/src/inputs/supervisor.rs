@@ -19,7 +19,9 @@ use tokio::{
 };
 
 use super::{
-    InputContext, InputError, InputErrorKind, InputState, InputStats, InputStatus, ListenerStatus, Route,
+    ExporterQuery, ExporterRow, InputContext, InputError, InputErrorKind, InputState, InputStats,
+    InputStatus, ListenerStatus, Route,
+    exporters::{self, Keeper, Memories, Memory},
     listener::{self, Content, Running},
     metrics,
     plan::{self, ListenerKey, Settings},
@@ -72,6 +74,8 @@ pub(super) struct Post {
 pub(super) struct Record {
     pub input: Arc<Input>,
     pub stats: Arc<InputStats>,
+    /// What is known of its exporters.
+    pub memory: Option<Memory>,
     listeners: Vec<ListenerKey>,
     addresses: Vec<String>,
     generation: u64,
@@ -93,6 +97,8 @@ impl Supervisor {
         let (commands, inbox) = mpsc::channel(4);
         let runtime = context.runtime.clone();
         let actor = Actor {
+            memories: Memories::new(&config.spooling),
+            keeper: Keeper::start(&context.runtime),
             context,
             shards,
             board: Arc::clone(&board),
@@ -121,6 +127,11 @@ impl Supervisor {
         self.board.shown().inputs.iter().map(Record::status).collect()
     }
 
+    /// One page of the exporters of all inputs.
+    pub fn exporters(&self, query: &ExporterQuery) -> Vec<ExporterRow> {
+        exporters::query(self.board.shown().inputs.iter().filter_map(Record::exporters), query)
+    }
+
     /// All listeners by address, with what they counted for no input.
     pub fn listeners(&self) -> Vec<ListenerStatus> {
         let shown = self.board.shown();
@@ -139,6 +150,10 @@ impl Supervisor {
 }
 
 impl Record {
+    fn exporters(&self) -> Option<(&Input, &Memory)> {
+        Some((&self.input, self.memory.as_ref()?))
+    }
+
     fn status(&self) -> InputStatus {
         InputStatus::new(&self.input, self.addresses.clone(), self.generation, &self.stats)
     }
@@ -149,6 +164,8 @@ struct Actor {
     context: InputContext,
     shards: Arc<Shards>,
     board: Arc<Board>,
+    memories: Memories,
+    keeper: Keeper,
     listeners: BTreeMap<ListenerKey, Listener>,
     routes: HashMap<(String, DatasetKey), Arc<Route>>,
     generation: u64,
@@ -174,6 +191,16 @@ struct Retry {
 
 impl Actor {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let done = self.obey(&mut commands).await;
+        self.stop().await;
+        if let Some(done) = done {
+            // Nobody waits any more, perhaps.
+            let _ = done.send(());
+        }
+    }
+
+    /// Until the end is asked for; then whom to tell that it has come.
+    async fn obey(&mut self, commands: &mut mpsc::Receiver<Command>) -> Option<oneshot::Sender<()>> {
         loop {
             let retry =
                 self.listeners.values().filter_map(|listener| listener.retry).map(|retry| retry.at).min();
@@ -183,12 +210,8 @@ impl Actor {
                         self.apply(inputs).await;
                         let _ = done.send(());
                     }
-                    Some(Command::Stop(done)) => {
-                        self.stop().await;
-                        let _ = done.send(());
-                        return;
-                    }
-                    None => return self.stop().await,
+                    Some(Command::Stop(done)) => return Some(done),
+                    None => return None,
                 },
                 () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {
                     self.try_again(Instant::now());
@@ -217,12 +240,13 @@ impl Actor {
             .into_values()
             .map(|route| ((route.input.name.clone(), route.input.key.clone()), route))
             .collect();
+        self.keeper.set(self.memories.retain(&inputs)).await;
         self.show(&inputs, &problems);
     }
 
     /// A route for each input without a problem; the one it has when nothing changed.
     fn make_routes(
-        &self,
+        &mut self,
         inputs: &[Input],
         problems: &mut HashMap<usize, InputError>,
     ) -> HashMap<usize, Arc<Route>> {
@@ -234,8 +258,11 @@ impl Actor {
             let known = self.routes.get(&(input.name.clone(), input.key.clone()));
             let route = match known {
                 Some(route) if *route.input == *input => Ok(Arc::clone(route)),
-                Some(route) => Route::new(input.clone(), Arc::clone(&route.stats)).map(Arc::new),
-                None => Route::new(input.clone(), Arc::default()).map(Arc::new),
+                known => {
+                    let stats = known.map(|route| Arc::clone(&route.stats)).unwrap_or_default();
+                    let memory = self.memories.of(input, &stats);
+                    Route::remembering(input.clone(), stats, memory).map(Arc::new)
+                }
             };
             match route {
                 Ok(route) => _ = routes.insert(index, route),
@@ -309,8 +336,9 @@ impl Actor {
                 None => route.map(|route| Arc::clone(&route.stats)).unwrap_or_default(),
             };
             let listeners: Vec<_> = plan::endpoints(input).into_iter().map(|(key, _)| key).collect();
+            let memory = route.and_then(|route| route.decoder.memory());
             let input = route.map_or_else(|| Arc::new(input.clone()), |route| Arc::clone(&route.input));
-            Record { input, stats, listeners, addresses: Vec::new(), generation: self.generation }
+            Record { input, stats, memory, listeners, addresses: Vec::new(), generation: self.generation }
         });
         let shown = Shown {
             inputs: records.collect(),
@@ -355,10 +383,11 @@ impl Actor {
         }
     }
 
-    async fn stop(&mut self) {
+    async fn stop(mut self) {
         let listeners = std::mem::take(&mut self.listeners);
         join_all(listeners.into_values().filter_map(|listener| listener.running).map(Running::close)).await;
         self.shards.stop().await;
+        self.keeper.stop().await;
         for record in &self.board.shown().inputs {
             record.stats.set_state(InputState::Stopped, None);
         }

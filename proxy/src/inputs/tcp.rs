@@ -78,9 +78,9 @@ impl Serve for LineService {
     }
 
     async fn serve(self: Arc<Self>, connection: Connection, stop: CancellationToken) {
-        let peer = connection.peer.ip();
+        let peer = connection.peer;
         let mut tables = self.table.subscribe();
-        let found = tables.borrow_and_update().lookup(peer).cloned();
+        let found = tables.borrow_and_update().lookup(peer.ip()).cloned();
         let Some(route) = found else { return self.counters.refuse(Refusal::Source, 1) };
         let settings = self.settings.load_full();
         let mut session = Session::new(&self.context, peer, route, &settings);

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -22,6 +22,8 @@ pub(super) struct UdpPort {
     /// Unlike that of every other listener of this process.
     pub id: u64,
     table: ArcSwap<Table>,
+    /// Whether senders are told apart by their ports too.
+    by_port: AtomicBool,
     /// Counts what belongs to no route.
     counters: Arc<InputStats>,
 }
@@ -29,7 +31,20 @@ pub(super) struct UdpPort {
 impl UdpPort {
     pub fn new(table: Arc<Table>, counters: Arc<InputStats>) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Arc::new(Self { id: NEXT.fetch_add(1, Relaxed), table: ArcSwap::new(table), counters })
+        let by_port = AtomicBool::new(table.by_port());
+        Arc::new(Self { id: NEXT.fetch_add(1, Relaxed), table: ArcSwap::new(table), by_port, counters })
+    }
+
+    fn set_table(&self, table: Arc<Table>) {
+        self.by_port.store(table.by_port(), Relaxed);
+        self.table.store(table);
+    }
+
+    /// The sender as far as it tells senders apart: without its port where that does not count, so that what is done
+    /// per sender is done once for all its ports.
+    pub fn sender(&self, source: SocketAddr) -> SocketAddr {
+        let port = if self.by_port.load(Relaxed) { source.port() } else { 0 };
+        SocketAddr::new(source.ip(), port)
     }
 
     /// The routes now.
@@ -96,7 +111,7 @@ impl UdpListener {
 
     /// From the next batch on these routes hold.
     pub fn set_table(&self, table: Arc<Table>) {
-        self.port.table.store(table);
+        self.port.set_table(table);
         self.show_buffer(self.port.counters.receive_buffer.load(Relaxed));
     }
 

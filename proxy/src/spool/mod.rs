@@ -51,6 +51,7 @@ mod walk;
 mod worker;
 mod writer;
 
+pub(crate) use disk::{Disk, RealDisk};
 pub use handle::SpoolHandle;
 pub use open::{Spool, SpoolError};
 use shared::Shared;

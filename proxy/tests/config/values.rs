@@ -183,7 +183,7 @@ fn h14_old_tokens_inside_inputs_find_their_place() {
     for entry in [
         "{type: udp, name: u, enabled: false, config: {port: 2, tenant_id: beta, bearer_token: upload}}",
         "{type: syslog, name: u, config: {tenant_id: beta, bearer_token: upload}}",
-        "{type: netflow, name: u, config: {tenant_id: beta, bearer_token: upload}}",
+        "{type: kafka, name: u, config: {tenant_id: beta, bearer_token: upload}}",
         "{type: udpp, name: u, config: {tenant_id: beta, bearer_token: upload}}",
         "{name: u, config: {tenant_id: beta, bearer_token: upload}}",
     ] {

@@ -5,7 +5,7 @@ use super::*;
 const INPUTS: &str = "inputs:
   - {type: udp, name: good, config: {port: 1, dataset_id: good}}
   - {type: udp, name: key, config: {port: 2, dataset_id: key, allowed_planets: [mars]}}
-  - {type: netflow, name: kind, config: {port: 3, dataset_id: kind}}
+  - {type: kafka, name: kind, config: {port: 3, dataset_id: kind}}
   - {type: tcp, name: word, config: {port: 4, dataset_id: word, oversize: shrug}}
   - {type: udp, name: wrong, config: {port: 66000, dataset_id: wrong}}
   - {type: udp, name: rival, config: {port: 1, dataset_id: rival}}

@@ -12,8 +12,9 @@ use std::{
 use bytefreezer_proxy::{
     batch::{Level, MemoryBudget},
     config::{
-        Batching, Config, DataFormat, HttpSource, Input, KeepRaw, Limits, Listen, Logging, Mode, Oversize,
-        Receiver, Server, Source, Spooling, SyslogMode, SyslogSource, TcpSource, Tokens, UdpSource,
+        Batching, Config, DataFormat, ExporterId, FlowOutput, FlowSource, HttpSource, Input, KeepRaw, Limits,
+        Listen, Logging, MacFormat, Mode, Oversize, Receiver, Server, SflowSource, Source, Spooling,
+        SyslogMode, SyslogSource, TcpSource, Tokens, UdpSource,
     },
     ids::DatasetKey,
     inputs::{InputContext, InputState, InputStatus, Senders, Supervisor},
@@ -21,6 +22,7 @@ use bytefreezer_proxy::{
     metrics::Metrics,
     spool::{Parts, Spool, SpoolHandle, Stamp, State},
 };
+use tempfile::TempDir;
 
 pub struct Rig {
     pub supervisor: Supervisor,
@@ -31,8 +33,8 @@ pub struct Rig {
     pub metrics: Arc<Metrics>,
     pub config: Config,
     read: Mutex<BTreeMap<Stamp, Vec<String>>>,
-    _spool: Spool,
-    _folder: tempfile::TempDir,
+    owner: Spool,
+    folder: TempDir,
 }
 
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -42,8 +44,12 @@ impl Rig {
         Self::start_with(config(inputs)).await
     }
 
-    pub async fn start_with(mut config: Config) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+    pub async fn start_with(config: Config) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), config).await
+    }
+
+    /// In the folder of an earlier one.
+    pub async fn start_in(folder: TempDir, mut config: Config) -> Self {
         config.spooling.directory = folder.path().to_owned();
         let (ledger, metrics) = (Arc::<Ledger>::default(), Arc::<Metrics>::default());
         let senders = Arc::new(Senders::new(1000));
@@ -79,9 +85,23 @@ impl Rig {
             metrics,
             config,
             read,
-            _spool: spool,
-            _folder: folder,
+            owner: spool,
+            folder,
         }
+    }
+
+    /// Ends as the process does; what is on disk stays.
+    pub async fn end(self) -> TempDir {
+        let Self { supervisor, owner, folder, .. } = self;
+        supervisor.stop_intake().await;
+        owner.close(DEADLINE).await;
+        drop(owner);
+        folder
+    }
+
+    /// What is in the spool's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     pub async fn apply(&mut self, inputs: Vec<Input>) {
@@ -309,6 +329,59 @@ pub fn http(name: &str) -> Input {
             tls: None,
         }),
     )
+}
+
+fn datagrams() -> UdpSource {
+    UdpSource { read_buffer_size: 1 << 20 }
+}
+
+fn flow_source(tcp: bool) -> FlowSource {
+    FlowSource {
+        udp: Some(datagrams()),
+        tcp: tcp.then(|| TcpSource { read_timeout: None, ..tcp_source() }),
+        output: FlowOutput::Fields,
+        mac_format: MacFormat::Number,
+        options_records: false,
+        exporter_id: ExporterId::Address,
+        max_exporters: 1000,
+        max_template_fields: 1 << 16,
+        max_waiting_bytes: 1 << 20,
+        max_waiting_file_bytes: 1 << 20,
+    }
+}
+
+pub fn netflow(name: &str) -> Input {
+    input(name, Source::Netflow(flow_source(false)))
+}
+
+pub fn ipfix(name: &str) -> Input {
+    input(name, Source::Ipfix(flow_source(true)))
+}
+
+/// With other settings.
+pub fn flows(input: Input, change: impl FnOnce(&mut FlowSource)) -> Input {
+    with(input, |input| match &mut input.source {
+        Source::Netflow(source) | Source::Ipfix(source) => change(source),
+        _ => unreachable!(),
+    })
+}
+
+pub fn sflow(name: &str) -> Input {
+    input(
+        name,
+        Source::Sflow(SflowSource {
+            udp: datagrams(),
+            output: FlowOutput::Fields,
+            mac_format: MacFormat::Text,
+            counters: true,
+            drops: true,
+            inner: false,
+        }),
+    )
+}
+
+pub fn ebpf(name: &str) -> Input {
+    input(name, Source::Ebpf(datagrams()))
 }
 
 pub fn with(mut input: Input, change: impl FnOnce(&mut Input)) -> Input {

@@ -13,7 +13,8 @@ use super::{
 };
 use crate::config::{Secret, ServerTls};
 
-const READS: [&str; 4] = ["/api/v1/config", "/api/v1/status", "/api/v1/senders", "/api/v1/plugins"];
+const READS: [&str; 5] =
+    ["/api/v1/config", "/api/v1/status", "/api/v1/senders", "/api/v1/exporters", "/api/v1/plugins"];
 const WRITES: [(&str, &str); 4] = [
     ("POST", "/api/v1/config/reload"),
     ("POST", "/api/v1/dlq/retry"),
@@ -350,6 +351,8 @@ async fn wrong_paths_methods_and_bodies_are_answered_in_json() {
         ("GET", "/api/v1/status?wait=soon", 400, "INVALID_ARGUMENT"),
         ("GET", "/api/v1/senders?tenant_id=..", 400, "INVALID_ARGUMENT"),
         ("GET", "/api/v1/senders?limit=many", 400, "INVALID_ARGUMENT"),
+        ("GET", "/api/v1/exporters?dataset_id=..", 400, "INVALID_ARGUMENT"),
+        ("GET", "/api/v1/exporters?router=1", 400, "INVALID_ARGUMENT"),
     ] {
         let (status, body) = answer(admin(method, path)).await;
         assert_eq!(

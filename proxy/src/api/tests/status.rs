@@ -104,7 +104,7 @@ async fn an_entry_that_was_refused_is_shown_beside_what_goes_on() {
     let world = world().await;
     let refused = |goes_on| RefusedInput {
         name: "net/new".to_owned(),
-        kind: "netflow".to_owned(),
+        kind: "kafka".to_owned(),
         tenant_id: "acme".to_owned(),
         dataset_id: "new".to_owned(),
         hash: "hash-of-new".to_owned(),

@@ -211,6 +211,7 @@ impl World {
             senders: Arc::new(Senders::new(100)),
             inputs: Box::new(move || ask_inputs.lock().clone()),
             listeners: Box::new(Vec::new),
+            exporters: Box::new(|_| Vec::new()),
             delivery: Box::new(move || ask_delivery.lock().clone()),
             spool_trouble: Box::new(move || ask_spool.lock().clone()),
             memory_problem: Box::new(move || ask_memory.lock().clone()),

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Tls, YEAR};
+use super::{EbpfInput, IpfixInput, NetflowInput, SflowInput, Tls, YEAR};
 
 /// One entry of `inputs`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -17,6 +17,14 @@ pub enum InputDocument {
     Syslog(Entry<SyslogInput>),
     /// Requests whose bodies are lines. Answers 200 when they are safe on disk.
     Http(Entry<HttpInput>),
+    /// NetFlow of versions 5, 7 and 9 over UDP; IPFIX too.
+    Netflow(Entry<NetflowInput>),
+    /// IPFIX over UDP, TCP or TLS; over UDP NetFlow too.
+    Ipfix(Entry<IpfixInput>),
+    /// sFlow of version 5 over UDP.
+    Sflow(Entry<SflowInput>),
+    /// JSON objects of eBPF agents over UDP, any number per datagram.
+    Ebpf(Entry<EbpfInput>),
 }
 
 /// What every entry has.
@@ -53,7 +61,7 @@ pub struct Common {
     pub bearer_token: Option<String>,
     /// Address to listen on; `::` serves IPv6 and IPv4. Default `0.0.0.0`.
     pub host: Option<String>,
-    /// Port to listen on. Required.
+    /// Port to listen on. Required, but for `netflow` (2055), `ipfix` (4739), `sflow` (6343) and `ebpf` (2056).
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<u32>,
     /// Senders that belong to this dataset, as addresses or CIDRs. Several datasets may share a port when these

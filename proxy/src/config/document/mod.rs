@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod flows;
 mod inputs;
 
+pub use flows::*;
 pub use inputs::*;
 
 /// Longest duration in seconds that a key takes: one year. Keeps sums of instants inside their range.

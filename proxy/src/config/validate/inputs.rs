@@ -53,6 +53,10 @@ pub(super) fn validate(
             InputDocument::Tcp(entry) => reader.tcp(entry),
             InputDocument::Syslog(entry) => reader.syslog(entry),
             InputDocument::Http(entry) => reader.http(entry),
+            InputDocument::Netflow(entry) => reader.netflow(entry),
+            InputDocument::Ipfix(entry) => reader.ipfix(entry),
+            InputDocument::Sflow(entry) => reader.sflow(entry),
+            InputDocument::Ebpf(entry) => reader.ebpf(entry),
         };
         if let Some(input) = input.filter(|_| !problems.input_failed(index)) {
             built.push(Built { index, input });
@@ -61,22 +65,22 @@ pub(super) fn validate(
     built
 }
 
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     /// `inputs[n]`.
     key: String,
     hash: String,
     context: &'a InputContext<'a>,
-    problems: &'a mut Problems,
+    pub problems: &'a mut Problems,
 }
 
 /// The members of an entry that are not in `config`.
-struct Head {
+pub(super) struct Head {
     name: Option<String>,
     paused: bool,
 }
 
 impl Reader<'_> {
-    fn at(&self, key: &str) -> String {
+    pub fn at(&self, key: &str) -> String {
         format!("{}.config.{key}", self.key)
     }
 
@@ -95,21 +99,7 @@ impl Reader<'_> {
 
     fn syslog(&mut self, entry: Entry<SyslogInput>) -> Option<Input> {
         let (head, config) = split(entry)?;
-        let udp = config.protocol.contains(&Protocol::Udp);
-        let tcp = config.protocol.contains(&Protocol::Tcp);
-        if !udp && !tcp {
-            self.problems.error(&self.at("protocol"), "is empty", "write `udp`, `tcp` or `[udp, tcp]`");
-        }
-        if !tcp && config.proxied.tls.is_some() {
-            self.problems.error(
-                &self.at("tls"),
-                "needs TCP",
-                "add `protocol: tcp` or `protocol: [udp, tcp]`",
-            );
-        }
-        if !tcp && config.proxied.proxy_protocol {
-            self.problems.error(&self.at("proxy_protocol"), "needs TCP", "add `protocol: tcp`");
-        }
+        let (udp, tcp) = self.transports(&config.protocol, &config.proxied);
         let source = Source::Syslog(SyslogSource {
             udp: udp.then_some(UdpSource { read_buffer_size: config.read_buffer_size as usize }),
             tcp: tcp.then(|| self.streams(&config.streams, &config.proxied, b'\n')),
@@ -127,6 +117,25 @@ impl Reader<'_> {
             timezones: self.timezones(&config.timezones),
         });
         self.input(head, &config.common, None, Some(&config.proxied), source)
+    }
+
+    /// Whether there are datagrams, and whether there are connections.
+    pub fn transports(&mut self, protocol: &[Protocol], proxied: &Proxied) -> (bool, bool) {
+        let (udp, tcp) = (protocol.contains(&Protocol::Udp), protocol.contains(&Protocol::Tcp));
+        if !udp && !tcp {
+            self.problems.error(&self.at("protocol"), "is empty", "write `udp`, `tcp` or `[udp, tcp]`");
+        }
+        if !tcp && proxied.tls.is_some() {
+            self.problems.error(
+                &self.at("tls"),
+                "needs TCP",
+                "add `protocol: tcp` or `protocol: [udp, tcp]`",
+            );
+        }
+        if !tcp && proxied.proxy_protocol {
+            self.problems.error(&self.at("proxy_protocol"), "needs TCP", "add `protocol: tcp`");
+        }
+        (udp, tcp)
     }
 
     fn streams(&mut self, written: &document::Streams, proxied: &Proxied, delimiter: u8) -> TcpSource {
@@ -231,11 +240,11 @@ impl Reader<'_> {
         None
     }
 
-    fn tls(&mut self, written: Option<&document::Tls>) -> Option<crate::config::ServerTls> {
+    pub fn tls(&mut self, written: Option<&document::Tls>) -> Option<crate::config::ServerTls> {
         server_tls(written?, &self.at("tls"), self.problems)
     }
 
-    fn input(
+    pub fn input(
         &mut self,
         head: Head,
         common: &Common,
@@ -405,7 +414,7 @@ impl Reader<'_> {
 }
 
 /// `None` when the entry is switched off.
-fn split<T: Default>(entry: Entry<T>) -> Option<(Head, T)> {
+pub(super) fn split<T: Default>(entry: Entry<T>) -> Option<(Head, T)> {
     let name = entry.name.filter(|name| !name.trim().is_empty());
     entry.enabled.then_some((Head { name, paused: entry.paused }, entry.config))
 }

@@ -122,11 +122,7 @@ fn report(index: usize, conflict: Conflict, problems: &mut Problems) {
 
 /// Whether the API stands where the input wants to listen.
 fn own_port(input: &Input, server: &Server) -> Option<Conflict> {
-    let connects = match &input.source {
-        Source::Udp(_) => false,
-        Source::Syslog(syslog) => syslog.tcp.is_some(),
-        Source::Tcp(_) | Source::Http(_) => true,
-    };
+    let connects = matches!(input.source, Source::Http(_)) || input.source.stream().is_some();
     let taken = [(Some(server.api_port), "server.api_port"), (server.health_port, "server.health_port")];
     let (_, name) = taken.into_iter().filter(|_| connects).find(|(port, _)| {
         port.is_some_and(|port| input.listen.overlaps(&Listen { host: server.api_host, port }))

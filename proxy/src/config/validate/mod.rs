@@ -19,6 +19,7 @@ use super::{
 };
 use crate::ids::TenantId;
 
+mod flows;
 mod inputs;
 mod listeners;
 mod tokens;

@@ -7,22 +7,26 @@
 //! 100 bytes each; beyond a limit the least recently needed go, an eighth at a time, so that evicting costs little per
 //! datagram whatever is sent.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use super::{
-    domain::{Domain, Work},
+    domain::Work,
+    exporter::Exporter,
     lines::Frame,
-    message::{self, Fault, Header},
+    message,
     outcome::Outcome,
     persist::{Content, Key},
-    rules::{Limits, Rules},
+    report::{Report, Summary},
+    rules::Rules,
     sequence::Tally,
-    waiting::PATIENCE_NS,
+    waiting::{Overflow, PATIENCE_NS, Place},
 };
 use crate::decode::ReceiveTime;
 
 /// How often what waits is looked through for what has waited too long, ns.
 const LOOK_NS: u64 = 60_000_000_000;
+/// Bytes of lines after which the rest of what waited is left for [`Exporters::resume`].
+const ENOUGH: usize = 256 * 1024;
 
 /// Who sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,54 +46,6 @@ pub enum Transport {
     Tcp,
 }
 
-/// One exporter.
-#[derive(Debug, Default)]
-struct Exporter {
-    /// Whether it ends with its connection.
-    is_session: bool,
-    domains: HashMap<(u16, u32), Domain>,
-    cost: usize,
-    totals: Totals,
-}
-
-/// What an exporter sent since it was first heard.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// When it was first heard, Unix ns.
-    pub first_ns: u64,
-    /// When it was last heard, Unix ns.
-    pub last_ns: u64,
-    /// Datagrams whose header could be read.
-    pub datagrams: u64,
-    /// Lines.
-    pub records: u64,
-    /// Options records.
-    pub options: u64,
-    /// Sets that had to wait for their template.
-    pub waited: u64,
-    /// Sets lost for want of a template.
-    pub unknown: u64,
-    /// Parts of datagrams that were refused.
-    pub faults: u64,
-}
-
-/// An exporter as the API lists it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
-    /// Who.
-    pub source: Source,
-    /// What it sent.
-    pub totals: Totals,
-    /// Observation domains.
-    pub domains: usize,
-    /// Templates.
-    pub templates: usize,
-    /// Sets that wait.
-    pub waiting: usize,
-    /// Losses upstream.
-    pub sequence: Tally,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Exporters {
@@ -97,8 +53,12 @@ pub struct Exporters {
     all: HashMap<Source, Exporter>,
     /// Fields of all.
     cost: usize,
-    /// Bytes that may still wait.
-    room: usize,
+    /// Bytes that may still wait; below zero after the limit was lowered.
+    room: isize,
+    /// Where sets wait beyond that.
+    overflow: Option<Arc<dyn Overflow>>,
+    /// Of exporters that were forgotten.
+    gone: Tally,
     looked_ns: u64,
     generation: u64,
     frame: Frame,
@@ -107,16 +67,36 @@ pub struct Exporters {
 impl Exporters {
     /// None yet.
     pub fn new(rules: Rules) -> Self {
-        let room = rules.limits.waiting;
+        let room = rules.limits.waiting as isize;
         Self {
             rules,
             all: HashMap::new(),
             cost: 0,
             room,
+            overflow: None,
+            gone: Tally::default(),
             looked_ns: 0,
             generation: 0,
             frame: Frame::default(),
         }
+    }
+
+    /// Lets sets that have no room in memory wait there.
+    #[must_use]
+    pub fn overflowing(mut self, overflow: Arc<dyn Overflow>) -> Self {
+        self.overflow = Some(overflow);
+        self
+    }
+
+    /// Goes on by other rules; what is known stays.
+    pub fn set_rules(&mut self, rules: Rules) {
+        let style = rules.style();
+        if style != self.rules.style() {
+            let domains = self.all.values_mut().flat_map(|exporter| exporter.domains.values_mut());
+            domains.for_each(|domain| domain.templates.restyle(style));
+        }
+        self.room += rules.limits.waiting as isize - self.rules.limits.waiting as isize;
+        self.rules = rules;
     }
 
     /// Appends a line per record of the datagram, and of those that waited for a template it brings.
@@ -128,39 +108,103 @@ impl Exporters {
         now: &ReceiveTime,
         out: &mut Vec<u8>,
     ) -> Outcome {
-        let mut outcome = Outcome::default();
         let (header, rest) = match message::split(datagram) {
             Ok(parts) => parts,
             Err(fault) => {
+                let mut outcome = Outcome::default();
                 outcome.fault(fault);
                 return outcome;
             }
         };
         let source = Source { address: source.address.to_canonical(), ..source };
+        self.work(source, transport, now, out, |exporter, work| {
+            exporter.totals.datagrams += 1;
+            exporter.push(&header, rest, work);
+        })
+    }
+
+    /// Appends more lines of sets that had waited; to be called at `now` as long as an outcome says that there are more.
+    pub fn resume(&mut self, source: Source, now: &ReceiveTime, out: &mut Vec<u8>) -> Outcome {
+        let source = Source { address: source.address.to_canonical(), ..source };
+        let Some(exporter) = self.all.get(&source) else { return Outcome::default() };
+        let transport = if exporter.is_session { Transport::Tcp } else { Transport::Udp };
+        self.work(source, transport, now, out, |_, _| {})
+    }
+
+    fn work(
+        &mut self,
+        source: Source,
+        transport: Transport,
+        now: &ReceiveTime,
+        out: &mut Vec<u8>,
+        act: impl FnOnce(&mut Exporter, &mut Work<'_>),
+    ) -> Outcome {
+        let mut outcome = Outcome::default();
+        let is_session = transport == Transport::Tcp;
         let exporter = self.all.entry(source).or_default();
         let work = &mut Work {
-            exporter: source.address,
+            source,
             now,
-            mac: self.rules.mac,
-            options: self.rules.options,
-            withdrawals: transport == Transport::Tcp,
+            style: self.rules.style(),
+            options: self.rules.options(),
+            withdrawals: is_session,
             frame: &mut self.frame,
             room: &mut self.room,
+            overflow: self.overflow.as_deref().filter(|_| !is_session),
+            full: out.len() + ENOUGH,
             out,
             outcome: &mut outcome,
+            ready: false,
         };
-        exporter.is_session = transport == Transport::Tcp;
-        exporter.push(&header, rest, work);
+        exporter.is_session = is_session;
+        act(exporter, work);
+        exporter.push_ready(work);
         exporter.totals.add(&outcome, now.unix_ns());
-        self.keep_within_limits(source, &outcome, now.unix_ns());
+        exporter.rate.add(u64::from(outcome.lines), now.unix_ns());
+        self.keep_within_limits(source, &mut outcome, now.unix_ns());
         outcome
     }
 
-    /// Drops an exporter with all it holds: the end of a TCP connection.
-    pub fn forget(&mut self, source: &Source) {
-        if let Some(exporter) = self.all.remove(source) {
-            self.cost -= exporter.cost;
-            self.room += exporter.waiting().1;
+    /// Drops an exporter with all it holds, the end of a TCP connection; returns how many sets are lost for want of a
+    /// template.
+    pub fn forget(&mut self, source: &Source) -> usize {
+        let Some(exporter) = self.all.remove(source) else { return 0 };
+        let (sets, bytes) = exporter.waiting();
+        self.cost -= exporter.cost;
+        self.room += bytes as isize;
+        self.gone += exporter.sequence();
+        sets
+    }
+
+    /// Hands what waits in memory to the overflow, the end of the process; returns how many sets are lost.
+    pub fn spill(&mut self) -> usize {
+        let mut lost = 0;
+        for (source, exporter) in &mut self.all {
+            for ((version, domain), state) in &mut exporter.domains {
+                let waiting = std::mem::take(&mut state.waiting);
+                self.room += waiting.size().1 as isize;
+                for (template, set) in waiting.iter() {
+                    let place = Place { source: *source, version: *version, domain: *domain, template };
+                    let overflow = self.overflow.as_deref().filter(|_| !exporter.is_session);
+                    lost += usize::from(!overflow.is_some_and(|overflow| overflow.keep(&place, set)));
+                }
+            }
+        }
+        lost
+    }
+
+    /// Says that sets wait in the overflow since before the start. Where their template is known already, the exporter's
+    /// next datagram brings them.
+    pub fn recall(&mut self, place: &Place) {
+        if let Some(exporter) = self.all.get_mut(&place.source) {
+            exporter.recall(place);
+        }
+    }
+
+    /// Counts sets of an exporter that the overflow gave up.
+    pub fn note_lost(&mut self, source: &Source, sets: u64) {
+        if let Some(exporter) = self.all.get_mut(source) {
+            exporter.totals.unknown += sets;
         }
     }
 
@@ -183,8 +227,8 @@ impl Exporters {
         exporter.totals.last_ns = exporter.totals.last_ns.max(key.used_ns);
         let domain = exporter.domains.entry((key.version, key.domain)).or_default();
         domain.heard_ns = domain.heard_ns.max(key.used_ns);
-        domain.restore(key.used_ns, content, self.rules.mac);
-        self.keep_within_limits(key.source, &Outcome { grown: true, ..Outcome::default() }, 0);
+        domain.restore(key.used_ns, content, self.rules.style());
+        self.keep_within_limits(key.source, &mut Outcome { grown: true, ..Outcome::default() }, 0);
     }
 
     /// Goes up whenever there is something new to save.
@@ -194,9 +238,22 @@ impl Exporters {
 
     /// Every exporter, in order of its address.
     pub fn reports(&self) -> Vec<Report> {
-        let mut all: Vec<_> = self.all.iter().map(|(source, exporter)| exporter.report(*source)).collect();
+        let overflow = self.overflow.as_deref();
+        let mut all: Vec<_> =
+            self.all.iter().map(|(source, exporter)| exporter.report(*source, overflow)).collect();
         all.sort_unstable_by_key(|report| report.source);
         all
+    }
+
+    /// All together.
+    pub fn summary(&self) -> Summary {
+        let mut summary = Summary { exporters: self.all.len(), sequence: self.gone, ..Summary::default() };
+        for exporter in self.all.values() {
+            summary.templates += exporter.templates();
+            summary.waiting += exporter.waiting().0;
+            summary.sequence += exporter.sequence();
+        }
+        summary
     }
 
     /// Number of exporters.
@@ -209,28 +266,32 @@ impl Exporters {
         self.all.is_empty()
     }
 
-    fn keep_within_limits(&mut self, source: Source, outcome: &Outcome, now_ns: u64) {
+    /// Sets that are lost by it are added to those of `outcome`.
+    fn keep_within_limits(&mut self, source: Source, outcome: &mut Outcome, now_ns: u64) {
         let limits = self.rules.limits;
         self.generation += u64::from(outcome.grown);
         if let Some(exporter) = self.all.get_mut(&source)
             && (outcome.grown || exporter.domains.len() > limits.domains)
         {
             let before = exporter.cost;
-            self.room += exporter.shrink(limits);
+            let (sets, bytes) = exporter.shrink(limits);
+            outcome.unknown += sets as u32;
+            self.room += bytes as isize;
             self.cost = self.cost - before + exporter.cost;
         }
         if self.cost > limits.fields || self.all.len() > limits.exporters {
-            self.evict(source);
+            outcome.unknown += self.evict(source) as u32;
         }
         if now_ns.saturating_sub(self.looked_ns) >= LOOK_NS {
             self.looked_ns = now_ns;
-            self.expire(now_ns.saturating_sub(PATIENCE_NS));
+            outcome.unknown += self.expire(now_ns.saturating_sub(PATIENCE_NS)) as u32;
         }
     }
 
-    /// Forgets exporters not heard for longest until an eighth of the limits is free again; `last` stays.
-    fn evict(&mut self, last: Source) {
-        let limits = self.rules.limits;
+    /// Forgets exporters not heard for longest until an eighth of the limits is free again; `last` stays. Returns how
+    /// many sets are lost with them.
+    fn evict(&mut self, last: Source) -> usize {
+        let (limits, mut lost) = (self.rules.limits, 0);
         let mut by_age: Vec<_> =
             self.all.iter().map(|(source, exporter)| (exporter.totals.last_ns, *source)).collect();
         by_age.sort_unstable();
@@ -241,124 +302,23 @@ impl Exporters {
                 break;
             }
             if source != last {
-                self.forget(&source);
+                lost += self.forget(&source);
             }
         }
+        lost
     }
 
-    /// Gives up what has waited since before `since_ns`.
-    fn expire(&mut self, since_ns: u64) {
+    /// Gives up what has waited since before `since_ns`; returns how many sets.
+    fn expire(&mut self, since_ns: u64) -> usize {
+        let mut lost = 0;
         for exporter in self.all.values_mut() {
             for domain in exporter.domains.values_mut().filter(|domain| !domain.waiting.is_empty()) {
                 let (sets, bytes) = domain.waiting.expire(since_ns);
                 exporter.totals.unknown += sets as u64;
-                self.room += bytes;
+                self.room += bytes as isize;
+                lost += sets;
             }
         }
-    }
-}
-
-impl Exporter {
-    fn push(&mut self, header: &Header, rest: &[u8], work: &mut Work<'_>) {
-        let now_ns = work.now.unix_ns();
-        if header.version != 10 {
-            let domain = self.domain(header, now_ns);
-            return match header.version {
-                9 => domain.push_sets(header, rest, work),
-                _ => domain.push_legacy(header, rest, work),
-            };
-        }
-        let (mut header, mut rest) = (*header, rest);
-        loop {
-            let length = usize::from(header.count).saturating_sub(16);
-            // Several messages in a datagram are unusual and harmless. A length that is too small for the last set,
-            // as some exporters send it, is not believed.
-            let next = rest.get(length..).and_then(|next| message::split(next).ok());
-            let next = next.filter(|(next, _)| next.version == 10);
-            let sets = rest.get(..length).filter(|_| next.is_some()).unwrap_or(rest);
-            self.domain(&header, now_ns).push_sets(&header, sets, work);
-            if header.count < 16 || rest.len() < length {
-                return work.outcome.fault(Fault::Short);
-            }
-            let Some(next) = next else { return };
-            (header, rest) = next;
-        }
-    }
-
-    fn domain(&mut self, header: &Header, now_ns: u64) -> &mut Domain {
-        let domain = self.domains.entry((header.version, header.domain)).or_default();
-        domain.heard_ns = now_ns;
-        domain
-    }
-
-    /// Forgets domains not heard for longest, then templates of the last one, until an eighth of the limits is free
-    /// again. Returns how many bytes of sets that waited went with them.
-    fn shrink(&mut self, limits: Limits) -> usize {
-        self.cost = self.domains.values().map(Domain::cost).sum();
-        if self.cost <= limits.fields_per_exporter && self.domains.len() <= limits.domains {
-            return 0;
-        }
-        let most = limits.fields_per_exporter - limits.fields_per_exporter / 8;
-        let domains = limits.domains - limits.domains / 8;
-        let mut freed = 0;
-        let mut by_age: Vec<_> = self.domains.iter().map(|(key, domain)| (domain.heard_ns, *key)).collect();
-        by_age.sort_unstable();
-        by_age.pop();
-        for (_, key) in by_age {
-            if self.cost <= most && self.domains.len() <= domains {
-                break;
-            }
-            if let Some(domain) = self.domains.remove(&key) {
-                let (sets, bytes) = domain.waiting.size();
-                self.totals.unknown += sets as u64;
-                self.cost -= domain.cost();
-                freed += bytes;
-            }
-        }
-        if self.cost > most
-            && let Some(domain) = self.domains.values_mut().next()
-        {
-            domain.templates.shrink(most.saturating_sub(2 * domain.knowledge.len()));
-            self.cost = domain.cost();
-        }
-        freed
-    }
-
-    fn waiting(&self) -> (usize, usize) {
-        let sizes = self.domains.values().map(|domain| domain.waiting.size());
-        sizes.fold((0, 0), |(sets, bytes), (more, cost)| (sets + more, bytes + cost))
-    }
-
-    fn report(&self, source: Source) -> Report {
-        let mut sequence = Tally::default();
-        for tally in self.domains.values().map(|domain| domain.sequence.tally) {
-            sequence.lost += tally.lost;
-            sequence.duplicates += tally.duplicates;
-            sequence.reordered += tally.reordered;
-            sequence.restarts += tally.restarts;
-        }
-        Report {
-            source,
-            totals: self.totals,
-            domains: self.domains.len(),
-            templates: self.domains.values().map(|domain| domain.templates.len()).sum(),
-            waiting: self.waiting().0,
-            sequence,
-        }
-    }
-}
-
-impl Totals {
-    fn add(&mut self, outcome: &Outcome, now_ns: u64) {
-        if self.first_ns == 0 {
-            self.first_ns = now_ns;
-        }
-        self.last_ns = now_ns;
-        self.datagrams += 1;
-        self.records += u64::from(outcome.lines);
-        self.options += u64::from(outcome.options);
-        self.waited += u64::from(outcome.waiting);
-        self.unknown += u64::from(outcome.unknown);
-        self.faults += u64::from(outcome.faults);
+        lost
     }
 }

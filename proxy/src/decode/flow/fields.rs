@@ -63,6 +63,9 @@ pub fn push_record(
     let mut seen = Seen::default();
     for operation in &template.operations {
         let Some(bytes) = take(rest, operation.length) else { return false };
+        if template.omits_zeros && is_left_out(operation.kind, bytes) {
+            continue;
+        }
         match operation.kind {
             Kind::Plain(form) => {
                 line.name(&operation.name);
@@ -78,6 +81,12 @@ pub fn push_record(
     }
     push_missing(template, &seen, context, line);
     true
+}
+
+/// Whether the lines of before went without it: a zero that is no address.
+fn is_left_out(kind: Kind, bytes: &[u8]) -> bool {
+    let is_address = matches!(kind, Kind::Address(..) | Kind::Plain(Form::Ipv4 | Form::Ipv6));
+    !is_address && bytes.iter().all(|byte| *byte == 0)
 }
 
 /// The next field's bytes, without the length that one of variable length starts with (RFC 7011, 7).
@@ -227,7 +236,7 @@ fn push_missing(template: &Template, seen: &Seen, context: &Context<'_>, line: &
     {
         line.number(&names::SAMPLING_RATE, rate);
     }
-    if knowledge.has_names() {
+    if knowledge.has_names() && !template.omits_zeros {
         push_names(template, seen, knowledge, line);
     }
 }

@@ -64,17 +64,18 @@ impl Knowledge {
         self.interfaces.len() + self.applications.len() + self.samplers.len()
     }
 
-    /// Learns from the options records in `records`; stops at the first that is not whole.
-    pub fn learn(&mut self, template: &Template, records: &[u8]) {
-        let mut rest = records;
+    /// Learns from the options records in `records`, stops at the first that is not whole, and says whether any was news.
+    pub fn learn(&mut self, template: &Template, records: &[u8]) -> bool {
+        let (mut rest, mut news) = (records, false);
         while template.shortest > 0 && rest.len() >= template.shortest {
             let mut said = Said::default();
             for field in &template.fields {
-                let Some(bytes) = take(&mut rest, field.length) else { return };
+                let Some(bytes) = take(&mut rest, field.length) else { return news };
                 said.note(*field, bytes);
             }
-            self.keep(&said);
+            news |= self.keep(&said);
         }
+        news
     }
 
     /// Everything, as (what it is and of which number, value), for [`Self::restore`].
@@ -95,45 +96,48 @@ impl Knowledge {
         match (kind, number) {
             (0, Some(rate)) if what == RATE => self.rate = Some(rate),
             (0, Some(started)) if what == STARTED => self.started_ms = Some(started),
-            (SAMPLER, Some(rate)) => keep(&mut self.samplers, MAX_SAMPLERS, key, rate),
-            (INTERFACE, _) => self.keep_name(key, value, false),
-            (APPLICATION, _) => self.keep_name(key, value, true),
+            (SAMPLER, Some(rate)) => _ = keep(&mut self.samplers, MAX_SAMPLERS, key, rate),
+            (INTERFACE, _) => _ = self.keep_name(key, value, false),
+            (APPLICATION, _) => _ = self.keep_name(key, value, true),
             _ => {}
         }
     }
 
-    fn keep_name(&mut self, key: u64, value: &[u8], is_application: bool) {
+    fn keep_name(&mut self, key: u64, value: &[u8], is_application: bool) -> bool {
         let names = if is_application { &mut self.applications } else { &mut self.interfaces };
-        if let Some(name) = name(value) {
-            keep(names, MAX_NAMES, key, name.into());
-        }
+        name(value).is_some_and(|name| keep(names, MAX_NAMES, key, name.into()))
     }
 
-    fn keep(&mut self, said: &Said<'_>) {
+    /// Whether something of it is news.
+    fn keep(&mut self, said: &Said<'_>) -> bool {
+        let mut news = false;
         if let Some(rate) = said.rate() {
-            match said.sampler {
+            news |= match said.sampler {
                 Some(sampler) => keep(&mut self.samplers, MAX_SAMPLERS, sampler, rate),
-                None => self.rate = Some(rate),
-            }
+                None => self.rate.replace(rate) != Some(rate),
+            };
         }
         if let (Some(index), Some(name)) = (said.interface, said.interface_name) {
-            self.keep_name(index, name, false);
+            news |= self.keep_name(index, name, false);
         }
         if let (Some(id), Some(name)) = (said.application, said.application_name) {
-            self.keep_name(id, name, true);
+            news |= self.keep_name(id, name, true);
         }
-        self.started_ms = said.started_ms.or(self.started_ms);
+        if let Some(started) = said.started_ms {
+            news |= self.started_ms.replace(started) != Some(started);
+        }
+        news
     }
 }
 
-/// Numbers beyond 56 bits are nobody's.
-fn keep<T>(map: &mut HashMap<u64, T>, most: usize, key: u64, value: T) {
-    if key > KEY {
-        return;
+/// Whether it is news. Numbers beyond 56 bits are nobody's.
+fn keep<T: PartialEq>(map: &mut HashMap<u64, T>, most: usize, key: u64, value: T) -> bool {
+    let is_known = map.contains_key(&key);
+    if key > KEY || (map.len() >= most && !is_known) || (is_known && map.get(&key) == Some(&value)) {
+        return false;
     }
-    if map.len() < most || map.contains_key(&key) {
-        map.insert(key, value);
-    }
+    map.insert(key, value);
+    true
 }
 
 /// One options record.

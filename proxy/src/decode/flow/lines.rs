@@ -27,10 +27,21 @@ pub struct Run {
 }
 
 impl Frame {
-    /// For the lines of this datagram.
-    pub fn set(&mut self, header: &Header, exporter: IpAddr, now: &ReceiveTime) {
+    /// For the lines of this datagram; `legacy` ones have neither receive time nor exporter, and no zeros.
+    pub fn set(&mut self, header: &Header, exporter: IpAddr, now: &ReceiveTime, legacy: bool) {
         self.head.clear();
         self.tail.clear();
+        Line::of(&mut self.tail).end(now);
+        if legacy && header.version == 10 {
+            self.head.extend_from_slice(b"{\"Type\":\"IPFIX\"");
+            let mut line = Line::of(&mut self.head);
+            let numbers =
+                [(&names::SEQUENCE_NUM, header.sequence), (&names::OBSERVATION_DOMAIN_ID, header.domain)];
+            for (name, number) in numbers.into_iter().filter(|(_, number)| *number > 0) {
+                line.number(name, number);
+            }
+            return;
+        }
         let kind = match header.version {
             5 => "NETFLOW_V5",
             7 => "NETFLOW_V7",
@@ -48,7 +59,6 @@ impl Frame {
         } else if header.version > 7 {
             line.number(&names::OBSERVATION_DOMAIN_ID, header.domain);
         }
-        Line::of(&mut self.tail).end(now);
     }
 
     /// Appends a line for each of at most `most` records.

@@ -11,17 +11,22 @@
 use super::clock::Clock;
 
 /// Why a datagram, or the rest of it, was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Fault {
     /// Not a version that is spoken here.
+    #[error("it is neither NetFlow 5, 7 or 9 nor IPFIX")]
     Version,
     /// Shorter than its header, or than the records or the length it claims.
+    #[error("it is shorter than its header says")]
     Short,
     /// A set shorter than its header or longer than what is left.
+    #[error("a set has a number or a length that none can have")]
     Set,
     /// A template that is cut short, has no fields or too many, or a number that none can have.
+    #[error("a template is cut short, has no fields or too many, or a number that none can have")]
     Template,
     /// A record that is longer than its set.
+    #[error("a record is longer than its set")]
     Record,
 }
 

@@ -15,13 +15,15 @@ pub struct Outcome {
     pub templates: u32,
     /// Sets that wait for their template.
     pub waiting: u32,
-    /// Sets lost because nothing more can wait.
+    /// Sets lost for want of a template: no room to wait, waited too long, or their exporter was forgotten.
     pub unknown: u32,
     /// Parts of the datagram that were refused.
     pub faults: u32,
     /// Why the first of them was.
     pub fault: Option<Fault>,
-    /// Whether the exporter takes more memory than before.
+    /// Whether there are more lines of sets that had waited: ask for them with `resume`.
+    pub more: bool,
+    /// Whether the exporter takes more memory than before, or said something new.
     pub(super) grown: bool,
 }
 

@@ -27,22 +27,13 @@ use super::{
     address::{push_hex, push_ipv4, push_ipv6, push_mac},
     digits::{push_i64, push_u64},
 };
+pub use crate::config::MacFormat;
 use crate::decode::{ReceiveTime, json::push_escaped};
 
 /// Longest name of a member in bytes.
 pub const MAX_NAME: usize = ROOM - 4;
 /// What a name is copied as: a length known to the compiler is a few moves, not a call.
 const ROOM: usize = 56;
-
-/// How MAC addresses are written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum MacFormat {
-    /// As a number of 48 bits, as known from before.
-    #[default]
-    Number,
-    /// As `02:00:5e:10:00:01`.
-    Text,
-}
 
 /// A member's name as it stands in a line: `,"Name":`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,6 +1,7 @@
 //! Settings of an input, and what is kept at most.
 
-use super::record::MacFormat;
+use super::{record::MacFormat, template::Style};
+use crate::config::FlowOutput;
 
 /// Settings of an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,13 +10,28 @@ pub struct Rules {
     pub mac: MacFormat,
     /// Whether options records become lines too. They are read in any case.
     pub options: bool,
+    /// The shape of lines.
+    pub output: FlowOutput,
     /// What is kept at most.
     pub limits: Limits,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { mac: MacFormat::Number, options: false, limits: Limits::default() }
+        Self { mac: MacFormat::Number, options: false, output: FlowOutput::Fields, limits: Limits::default() }
+    }
+}
+
+impl Rules {
+    /// Those of lines, as far as they are settled with a template. The lines of before know one form of MAC addresses.
+    pub(super) fn style(&self) -> Style {
+        let legacy = self.output == FlowOutput::Legacy;
+        Style { mac: if legacy { MacFormat::Number } else { self.mac }, legacy }
+    }
+
+    /// Whether options records become lines; never in the shape of before.
+    pub(super) fn options(&self) -> bool {
+        self.options && self.output == FlowOutput::Fields
     }
 }
 

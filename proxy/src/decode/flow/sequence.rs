@@ -25,6 +25,15 @@ pub struct Tally {
     pub restarts: u64,
 }
 
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.lost += other.lost;
+        self.duplicates += other.duplicates;
+        self.reordered += other.reordered;
+        self.restarts += other.restarts;
+    }
+}
+
 /// The numbers of one sequence.
 #[derive(Debug)]
 pub struct Sequence {

@@ -3,15 +3,20 @@
 //! An exporter is always in the same part, so threads meet only where their exporters do. Each part has its share of
 //! the limits: one exporter cannot take what waits, or what is kept, from all others.
 
-use std::hash::{BuildHasher, RandomState};
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 
 use super::{
-    exporters::{Exporters, Report, Source, Transport},
+    exporters::{Exporters, Source, Transport},
     outcome::Outcome,
     persist,
+    report::{Report, Summary},
     rules::{Limits, Rules},
+    waiting::{Overflow, Place},
 };
 use crate::decode::ReceiveTime;
 
@@ -28,15 +33,22 @@ pub struct Shared {
 impl Shared {
     /// No exporter yet.
     pub fn new(rules: Rules) -> Self {
-        let limits = rules.limits;
-        let limits = Limits {
-            exporters: limits.exporters.div_ceil(PARTS),
-            fields: limits.fields.div_ceil(PARTS),
-            waiting: limits.waiting / PARTS,
-            ..limits
-        };
-        let part = || Mutex::new(Exporters::new(Rules { limits, ..rules }));
+        let rules = of_a_part(rules);
+        let part = || Mutex::new(Exporters::new(rules));
         Self { parts: std::array::from_fn(|_| part()), hasher: RandomState::new() }
+    }
+
+    /// The same, where sets that have no room in memory wait in `overflow`.
+    pub fn overflowing(rules: Rules, overflow: &Arc<dyn Overflow>) -> Self {
+        let rules = of_a_part(rules);
+        let part = || Mutex::new(Exporters::new(rules).overflowing(Arc::clone(overflow)));
+        Self { parts: std::array::from_fn(|_| part()), hasher: RandomState::new() }
+    }
+
+    /// See [`Exporters::set_rules`].
+    pub fn set_rules(&self, rules: Rules) {
+        let rules = of_a_part(rules);
+        self.parts.iter().for_each(|part| part.lock().set_rules(rules));
     }
 
     /// See [`Exporters::push`].
@@ -55,10 +67,33 @@ impl Shared {
         }
     }
 
+    /// See [`Exporters::resume`].
+    pub fn resume(&self, source: Source, now: &ReceiveTime, out: &mut Vec<u8>) -> Outcome {
+        let source = Source { address: source.address.to_canonical(), ..source };
+        self.part(&source).map_or_else(Outcome::default, |part| part.lock().resume(source, now, out))
+    }
+
     /// See [`Exporters::forget`].
-    pub fn forget(&self, source: &Source) {
+    pub fn forget(&self, source: &Source) -> usize {
+        self.part(source).map_or(0, |part| part.lock().forget(source))
+    }
+
+    /// See [`Exporters::spill`].
+    pub fn spill(&self) -> usize {
+        self.parts.iter().map(|part| part.lock().spill()).sum()
+    }
+
+    /// See [`Exporters::recall`].
+    pub fn recall(&self, place: &Place) {
+        if let Some(part) = self.part(&place.source) {
+            part.lock().recall(place);
+        }
+    }
+
+    /// See [`Exporters::note_lost`].
+    pub fn note_lost(&self, source: &Source, sets: u64) {
         if let Some(part) = self.part(source) {
-            part.lock().forget(source);
+            part.lock().note_lost(source, sets);
         }
     }
 
@@ -67,6 +102,19 @@ impl Shared {
         let mut all: Vec<_> = self.parts.iter().flat_map(|part| part.lock().reports()).collect();
         all.sort_unstable_by_key(|report| report.source);
         all
+    }
+
+    /// All exporters together.
+    pub fn summary(&self) -> Summary {
+        let mut sum = Summary::default();
+        for part in &self.parts {
+            let Summary { exporters, templates, waiting, sequence } = part.lock().summary();
+            sum.exporters += exporters;
+            sum.templates += templates;
+            sum.waiting += waiting;
+            sum.sequence += sequence;
+        }
+        sum
     }
 
     /// What exporters have taught, as a file (see `persist`), and the generation that this is.
@@ -100,4 +148,16 @@ impl Shared {
     fn part(&self, source: &Source) -> Option<&Mutex<Exporters>> {
         self.parts.get(self.hasher.hash_one(source) as usize % PARTS)
     }
+}
+
+/// The share of a part.
+fn of_a_part(rules: Rules) -> Rules {
+    let limits = rules.limits;
+    let limits = Limits {
+        exporters: limits.exporters.div_ceil(PARTS),
+        fields: limits.fields.div_ceil(PARTS),
+        waiting: limits.waiting / PARTS,
+        ..limits
+    };
+    Rules { limits, ..rules }
 }

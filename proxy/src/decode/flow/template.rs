@@ -9,6 +9,7 @@ use std::{borrow::Cow, collections::HashMap};
 use super::{
     common::{self, Common, RANKS},
     element::{self, REVERSE, Type},
+    legacy,
     record::{MacFormat, Name, names},
     value::{Form, Time},
 };
@@ -19,6 +20,15 @@ pub const VARIABLE: u16 = u16::MAX;
 pub const MAX_FIELDS: usize = 1024;
 /// The "enterprise" of NetFlow v9's scope types, which are no elements (RFC 3954, 6.1).
 pub const SCOPE: u32 = u32::MAX;
+
+/// How the records of a template are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Style {
+    /// MAC addresses.
+    pub mac: MacFormat,
+    /// With the members of before alone, and without those that are zero.
+    pub legacy: bool,
+}
 
 /// A field as a template gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +140,8 @@ pub struct Template {
     pub started_at: Option<usize>,
     /// Members that no field gives.
     pub missing: Missing,
+    /// Whether members that are zero are left out.
+    pub omits_zeros: bool,
 }
 
 /// Members that a data record gets from elsewhere because its template lacks them.
@@ -150,10 +162,10 @@ pub struct Missing {
 
 impl Template {
     /// Compiles the fields of a template.
-    pub fn new(fields: &[Field], is_options: bool, mac: MacFormat) -> Self {
+    pub fn new(fields: &[Field], is_options: bool, style: Style) -> Self {
         let mut namer = Namer::new(fields);
         namer.give_members();
-        namer.give_own_names(mac);
+        namer.give_own_names(style.mac);
         let missing = Missing {
             start: !namer.is_taken(&names::TIME_FLOW_START_NS),
             end: !namer.is_taken(&names::TIME_FLOW_END_NS),
@@ -163,13 +175,14 @@ impl Template {
         };
         let is_fixed = fields.iter().all(|field| field.length != VARIABLE);
         Self {
-            operations: namer.into_operations(mac),
+            operations: namer.into_operations(style),
             fields: fields.into(),
             is_options,
             shortest: fields.iter().map(|field| field.fixed().unwrap_or(1)).sum(),
             is_fixed,
             started_at: started_at(fields),
             missing,
+            omits_zeros: style.legacy,
         }
     }
 }
@@ -301,12 +314,13 @@ impl<'a> Namer<'a> {
         Name::numbered(first.member(), *number)
     }
 
-    fn into_operations(self, mac: MacFormat) -> Box<[Operation]> {
+    fn into_operations(self, style: Style) -> Box<[Operation]> {
         let mut all: Vec<Operation> = Vec::with_capacity(self.fields.len());
         for (field, given) in self.fields.iter().zip(self.given) {
             let Some((name, kind)) = given.filter(|_| field.length > 0) else { continue };
             let kind = match kind {
-                Kind::Typed(kind) => Kind::Plain(Form::of(kind, field.fixed(), mac)),
+                _ if style.legacy && !legacy::knows(&name) => Kind::Skip,
+                Kind::Typed(kind) => Kind::Plain(Form::of(kind, field.fixed(), style.mac)),
                 kind => kind,
             };
             match all.last_mut() {

@@ -5,10 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::{
-    record::MacFormat,
-    template::{Field, MAX_FIELDS, SCOPE, Template},
-};
+use super::template::{Field, MAX_FIELDS, SCOPE, Style, Template};
 
 /// Number of the first template; lower ones are kinds of sets.
 pub const FIRST: u16 = 256;
@@ -90,19 +87,35 @@ impl<'a> Definition<'a> {
         (id >= FIRST).then_some(Entry::Definition(Self { id, bytes, fields: after, count, scopes, kind }))
     }
 
-    fn compile(&self, mac: MacFormat) -> Option<Template> {
+    /// How it is written.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Number of scopes and of other fields.
+    pub fn field_counts(&self) -> (usize, usize) {
+        (self.scopes, self.count.saturating_sub(self.scopes))
+    }
+
+    /// Its fields, scopes first.
+    pub fn fields(&self) -> impl Iterator<Item = Field> + '_ {
+        let mut rest = self.fields;
+        (0..self.count).map_while(move |index| {
+            let (field, after) = split_field(self.kind, index < self.scopes, rest)?;
+            rest = after;
+            Some(field)
+        })
+    }
+
+    fn compile(&self, style: Style) -> Option<Template> {
         // RFC 7011, 3.4.2.2 wants at least one scope; in version 9 some send none.
         let is_sane = (1..=MAX_FIELDS).contains(&self.count)
             && self.scopes <= self.count
             && (self.scopes > 0 || self.kind != Kind::IpfixOptions);
-        let mut rest = self.fields;
-        let mut fields = Vec::with_capacity(self.count.min(MAX_FIELDS));
-        for index in 0..self.count.min(MAX_FIELDS) {
-            let (field, after) = split_field(self.kind, index < self.scopes, rest)?;
-            fields.push(field);
-            rest = after;
-        }
-        is_sane.then(|| Template::new(&fields, self.kind.is_options(), mac))
+        is_sane.then(|| {
+            let fields: Vec<_> = self.fields().collect();
+            Template::new(&fields, self.kind.is_options(), style)
+        })
     }
 }
 
@@ -168,7 +181,7 @@ impl Templates {
     }
 
     /// Keeps a definition in place of an earlier one of the same number.
-    pub fn learn(&mut self, definition: &Definition<'_>, mac: MacFormat, now: u64) -> Learned {
+    pub fn learn(&mut self, definition: &Definition<'_>, style: Style, now: u64) -> Learned {
         let kind = definition.kind;
         if let Some(held) = self.held.get_mut(&definition.id)
             && held.kind == kind
@@ -177,12 +190,24 @@ impl Templates {
             held.used = now;
             return Learned::Known;
         }
-        let Some(template) = definition.compile(mac) else { return Learned::Refused };
+        let Some(template) = definition.compile(style) else { return Learned::Refused };
         self.fields += template.fields.len();
         let held = Held { kind, definition: definition.bytes.into(), template, used: now };
         let before = self.held.insert(definition.id, held);
         self.fields -= before.map_or(0, |held| held.template.fields.len());
         Learned::New
+    }
+
+    /// Compiles all anew, to be written in another way.
+    pub fn restyle(&mut self, style: Style) {
+        for held in self.held.values_mut() {
+            let mut bytes = &*held.definition;
+            if let Some(Entry::Definition(definition)) = Definition::next(held.kind, &mut bytes)
+                && let Some(template) = definition.compile(style)
+            {
+                held.template = template;
+            }
+        }
     }
 
     /// Forgets one.

@@ -3,7 +3,10 @@
 use std::{collections::HashMap, net::IpAddr};
 
 use super::{Address, Decoded};
-use crate::decode::flow::sequence::{Sequence, Tally};
+use crate::{
+    decode::flow::sequence::{Sequence, Tally},
+    rate::Rate,
+};
 
 /// Most sub-agents that are known at a time; beyond, those not heard for longest go, an eighth at a time.
 const MOST: usize = 16_384;
@@ -35,12 +38,14 @@ pub struct Totals {
 }
 
 /// A sub-agent as the API lists it. Losses are datagrams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Report {
     /// Who.
     pub key: Key,
     /// What it sent.
     pub totals: Totals,
+    /// Lines per second.
+    pub rate: Rate,
     /// What was lost upstream.
     pub sequence: Tally,
 }
@@ -50,17 +55,20 @@ pub struct Report {
 pub struct Agents {
     all: HashMap<Key, Agent>,
     most: usize,
+    /// Of those that were forgotten.
+    gone: Tally,
 }
 
 #[derive(Debug, Default)]
 struct Agent {
     sequence: Sequence,
     totals: Totals,
+    rate: Rate,
 }
 
 impl Default for Agents {
     fn default() -> Self {
-        Self { all: HashMap::new(), most: MOST }
+        Self { all: HashMap::new(), most: MOST, gone: Tally::default() }
     }
 }
 
@@ -73,6 +81,7 @@ impl Agents {
         let agent = self.all.entry(key).or_default();
         agent.sequence.note(header.sequence, Some(1));
         agent.totals.add(decoded, now_ns);
+        agent.rate.add(u64::from(decoded.lines), now_ns);
         if self.all.len() > self.most {
             self.evict();
         }
@@ -83,11 +92,19 @@ impl Agents {
         let report = |(key, agent): (&Key, &Agent)| Report {
             key: *key,
             totals: agent.totals,
+            rate: agent.rate,
             sequence: agent.sequence.tally,
         };
         let mut all: Vec<_> = self.all.iter().map(report).collect();
         all.sort_unstable_by_key(|report| report.key);
         all
+    }
+
+    /// How many sub-agents are known, and what was lost upstream, those that were forgotten included.
+    pub fn summary(&self) -> (usize, Tally) {
+        let mut sum = self.gone;
+        self.all.values().for_each(|agent| sum += agent.sequence.tally);
+        (self.all.len(), sum)
     }
 
     fn evict(&mut self) {
@@ -97,6 +114,9 @@ impl Agents {
         self.all.retain(|_, agent| {
             let goes = left > 0 && agent.totals.last_ns <= limit;
             left -= usize::from(goes);
+            if goes {
+                self.gone += agent.sequence.tally;
+            }
             !goes
         });
     }
@@ -147,7 +167,7 @@ mod tests {
         let found: Vec<_> = agents
             .reports()
             .iter()
-            .map(|Report { key, totals, sequence }| {
+            .map(|Report { key, totals, sequence, .. }| {
                 (
                     key.agent,
                     key.sub_agent,

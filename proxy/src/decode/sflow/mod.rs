@@ -34,11 +34,13 @@ pub use xdr::Address;
 use xdr::Reader;
 
 use super::{ReceiveTime, flow::record::MacFormat};
+pub use crate::config::FlowOutput as Output;
 
 /// The settings of one sFlow input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SflowRules {
-    /// Which lines samples become.
+    /// Which lines samples become: one per sample with all that is known, or one per flow record with the few members
+    /// of before.
     pub output: Output,
     /// Whether counter samples give lines.
     pub counters: bool,
@@ -48,15 +50,6 @@ pub struct SflowRules {
     pub inner: bool,
     /// How MAC addresses are written.
     pub mac: MacFormat,
-}
-
-/// Which lines samples become.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Output {
-    /// One per sample, with all that is known.
-    Fields,
-    /// Those of before: one per flow record, few members, nothing else.
-    Legacy,
 }
 
 impl SflowRules {
