@@ -196,10 +196,9 @@ impl Open {
     /// Appends the lines of a datagram, or what it has left for later.
     fn push(&mut self, datagram: Option<&[u8]>, source: SocketAddr, now: &ReceiveTime) -> Decoded {
         let lines = Whole::new(self.buffer.out());
-        let decoder = &self.route.decoder;
         let decoded = match datagram {
-            Some(datagram) => decoder.push(datagram, source, now, lines.0),
-            None => decoder.resume(source, Transport::Udp, now, lines.0),
+            Some(datagram) => self.route.decoder.push(datagram, source, now, lines.0),
+            None => self.route.decoder.resume(source, Transport::Udp, now, lines.0),
         };
         lines.keep();
         decoded

@@ -361,11 +361,11 @@ impl<'a> Session<'a> {
                 return;
             }
         }
-        let (decoder, peer, out) = (&route.decoder, self.peer, self.lines.out());
+        let (peer, out) = (self.peer, self.lines.out());
         let decoded = match message {
-            Some((message, true)) => decoder.push_cut(message, peer, now, out),
-            Some((message, false)) => decoder.push_frame(message, peer, now, out),
-            None => decoder.resume(peer, Transport::Tcp, now, out),
+            Some((message, true)) => route.decoder.push_cut(message, peer, now, out),
+            Some((message, false)) => route.decoder.push_frame(message, peer, now, out),
+            None => route.decoder.resume(peer, Transport::Tcp, now, out),
         };
         self.lines.added(decoded.lines, now);
         self.more = decoded.more;

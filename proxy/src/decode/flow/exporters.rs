@@ -291,7 +291,7 @@ impl Exporters {
     /// Forgets exporters not heard for longest until an eighth of the limits is free again; `last` stays. Returns how
     /// many sets are lost with them.
     fn evict(&mut self, last: Source) -> usize {
-        let (limits, mut lost) = (self.rules.limits, 0);
+        let (limits, mut sets) = (self.rules.limits, 0);
         let mut by_age: Vec<_> =
             self.all.iter().map(|(source, exporter)| (exporter.totals.last_ns, *source)).collect();
         by_age.sort_unstable();
@@ -302,10 +302,10 @@ impl Exporters {
                 break;
             }
             if source != last {
-                lost += self.forget(&source);
+                sets += self.forget(&source);
             }
         }
-        lost
+        sets
     }
 
     /// Gives up what has waited since before `since_ns`; returns how many sets.
