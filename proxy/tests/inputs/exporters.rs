@@ -2,7 +2,7 @@
 
 use bytefreezer_proxy::{
     config::FlowOutput,
-    inputs::{ExporterQuery, ExporterRow},
+    inputs::{ExporterQuery, ExporterRow, senders::SenderQuery},
 };
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ async fn every_version_is_taken_on_every_port() {
     let rig = Rig::start(vec![netflow("routers"), on_host(ipfix("switches"), "127.0.0.2")]).await;
     for dataset in ["routers", "switches"] {
         let exporter = sender("127.0.0.1", rig.address(dataset, "udp"));
-        exporter.send(&v5(0, 2, 0x4000 | 100, &[v5_record(); 2])).unwrap();
+        exporter.send(&v5(0, 2, 0x4064, &[v5_record(); 2])).unwrap();
         exporter.send(&v9(0, 1, &[set(0, &template(256, &[(4, 1)])), set(256, &[6])])).unwrap();
         exporter.send(&message(0, 1, &[set(2, &template(256, &[(4, 1)])), set(256, &[17])])).unwrap();
         let lines = parsed(&rig.wait_lines(dataset, 4).await);
@@ -57,7 +57,7 @@ async fn w1_w2_datagrams_that_mean_harm_are_refused_and_counted() {
     assert!(lines.len() == 44 && lines.iter().all(|line| line.len() < 400), "{}", lines[0]);
     let status = rig.wait_status("routers", |status| status.messages == harmful.len() as u64 + 1).await;
     assert_eq!(status.refused.get("malformed"), Some(&(harmful.len() as u64)), "{status:?}");
-    let senders = rig.senders.query(&Default::default());
+    let senders = rig.senders.query(&SenderQuery::default());
     assert_eq!((senders[0].messages, senders[0].errors), (status.messages, harmful.len() as u64));
 }
 

@@ -288,14 +288,14 @@ impl Exporters {
         }
     }
 
-    /// Forgets exporters not heard for longest until an eighth of the limits is free again; `last` stays. Returns how
-    /// many sets are lost with them.
+    /// Forgets exporters not heard for longest until an eighth of the limits is free again; `last` stays. Those of
+    /// connections go after all others, because they send their templates once. Returns how many sets are lost.
     fn evict(&mut self, last: Source) -> usize {
         let (limits, mut sets) = (self.rules.limits, 0);
         let mut by_age: Vec<_> =
-            self.all.iter().map(|(source, exporter)| (exporter.totals.last_ns, *source)).collect();
+            self.all.iter().map(|(source, one)| (one.is_session, one.totals.last_ns, *source)).collect();
         by_age.sort_unstable();
-        for (_, source) in by_age {
+        for (_, _, source) in by_age {
             let fits = self.cost <= limits.fields - limits.fields / 8
                 && self.all.len() <= limits.exporters - limits.exporters / 8;
             if fits {

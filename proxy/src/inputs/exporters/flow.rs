@@ -54,10 +54,10 @@ impl FlowMemory {
         let shared = Shared::overflowing(rules, &overflow);
         let templates = place("templates");
         restore(&shared, &templates, dataset);
-        waiting.find(now_ns().saturating_sub(PATIENCE_NS));
-        waiting.places().iter().for_each(|place| shared.recall(place));
         let saved = AtomicU64::new(shared.generation());
-        Self { shared, dataset: dataset.clone(), stats, files: Some(Files { templates, waiting, saved }) }
+        let files = Files { templates, waiting, saved };
+        files.find(&shared);
+        Self { shared, dataset: dataset.clone(), stats, files: Some(files) }
     }
 
     /// The exporters.
@@ -83,6 +83,7 @@ impl FlowMemory {
     /// Gives up what has waited for too long, and writes down what is new. Blocks.
     pub(super) fn keep(&self) {
         let Some(files) = &self.files else { return };
+        files.find(&self.shared);
         self.give_up(files);
         let generation = self.shared.generation();
         if generation == files.saved.load(Relaxed) {
@@ -120,6 +121,15 @@ impl FlowMemory {
         }
         if lost > 0 {
             self.stats.refuse(Refusal::Template, lost);
+        }
+    }
+}
+
+impl Files {
+    /// What an earlier process left to wait, or one that ends while this one runs already.
+    fn find(&self, shared: &Shared) {
+        for place in self.waiting.find(now_ns().saturating_sub(PATIENCE_NS)) {
+            shared.recall(&place);
         }
     }
 }

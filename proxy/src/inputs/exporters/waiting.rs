@@ -59,6 +59,8 @@ struct State {
     /// From where on it is asked whether the volume has room.
     look_at: u64,
     index: Index,
+    /// Whether there are entries of another process that were not reported yet.
+    found: bool,
     /// Sets that could not be read back and were not reported yet.
     lost: u64,
 }
@@ -74,19 +76,18 @@ impl WaitingFile {
         self.limit.store(limit, Relaxed);
     }
 
-    /// Reads what an earlier process left; what came before `since_ns` is given up.
-    pub fn find(&self, since_ns: u64) {
-        if self.path.exists() {
-            let mut state = self.state.lock();
-            if self.open(&mut state) {
-                state.give_up(since_ns);
-            }
+    /// Reads what another process left, once that is to be had; what came before `since_ns` is given up. Returns what
+    /// the rest waits for.
+    pub fn find(&self, since_ns: u64) -> Vec<Place> {
+        let mut state = self.state.lock();
+        if state.file.is_none() && self.path.exists() {
+            self.open(&mut state);
         }
-    }
-
-    /// What sets wait for.
-    pub fn places(&self) -> Vec<Place> {
-        self.state.lock().index.places()
+        if !std::mem::take(&mut state.found) {
+            return Vec::new();
+        }
+        state.lost += state.give_up(since_ns).iter().map(|(_, sets)| sets).sum::<u64>();
+        state.index.places()
     }
 
     /// How many sets wait.
@@ -158,6 +159,7 @@ impl WaitingFile {
             }
             (state.index, state.end) = (found.index, found.end);
             state.lost += found.damaged;
+            state.found = true;
         } else {
             file.set_len(0)?;
             file.write_all_at(MAGIC, 0)?;
