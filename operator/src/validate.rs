@@ -22,6 +22,8 @@ use crate::{
 const HOST_PATH: &str = "/var/lib/bytefreezer";
 /// Beside delay and grace, until the kill: 7 in which senders are led elsewhere, 10 at most to close batches, and a rest.
 const LEAVE_SECONDS: u64 = 22;
+/// `workload.minReady` unless said otherwise: templates are repeated within it where somebody made the interval short.
+const MIN_READY: i32 = 30;
 
 /// What is the same for every Proxy of this operator.
 #[derive(Clone, Debug)]
@@ -53,6 +55,8 @@ pub struct ValidatedProxy {
     pub shutdown_delay: u64,
     /// Seconds of delivery after that.
     pub shutdown_grace: u64,
+    /// Seconds for which a new pod must have been ready before the next one is replaced, if it must.
+    pub min_ready: Option<i32>,
     /// `allowedDatasets`.
     pub rules: Vec<Rule>,
     /// Overrides of the pod template.
@@ -128,6 +132,7 @@ impl ValidatedProxy {
             limits: limits.unwrap_or(SpoolLimits { size: 0, queue: 0, dlq: 0 }),
             shutdown_delay: reader.read("spec.workload.shutdownDelay", spec.workload.shutdown_delay.units()),
             shutdown_grace: reader.read("spec.workload.shutdownGrace", spec.workload.shutdown_grace.units()),
+            min_ready: reader.read("spec.workload.minReady", min_ready(&spec)),
             rules: read,
             pod_template,
             spec,
@@ -195,6 +200,15 @@ fn spool_limits(spec: &ProxySpec) -> Result<Option<SpoolLimits>, ValueError> {
     }))
 }
 
+fn min_ready(spec: &ProxySpec) -> Result<Option<i32>, ValueError> {
+    let seconds = match &spec.workload.min_ready {
+        Some(written) => written.units()?.try_into().unwrap_or(i32::MAX),
+        None if spec.exposure.kind == ExposureType::HostNetwork => 0,
+        None => MIN_READY,
+    };
+    Ok((seconds > 0).then_some(seconds))
+}
+
 fn pod_template(spec: &ProxySpec) -> Result<Option<PodTemplateSpec>, serde_json::Error> {
     let Some(template) = &spec.workload.pod_template else { return Ok(None) };
     let written = |map: &BTreeMap<String, String>| (!map.is_empty()).then(|| map.clone());
@@ -241,6 +255,15 @@ mod tests {
         }));
         let defaults = Defaults { image: "proxy:1".to_owned(), namespace: namespace.map(str::to_owned) };
         ValidatedProxy::read(&proxy.unwrap(), &defaults)
+    }
+
+    #[test]
+    fn a_new_pod_is_left_alone_for_a_while_where_senders_change_pods() {
+        let min_ready = |spec: serde_json::Value| crate::build::tests::proxy(&spec).min_ready;
+        assert_eq!(min_ready(json!({})), Some(30));
+        assert_eq!(min_ready(json!({"exposure": {"type": "HostNetwork"}})), None);
+        assert_eq!(min_ready(json!({"workload": {"minReady": "0s"}})), None);
+        assert_eq!(min_ready(json!({"workload": {"minReady": "10m"}})), Some(600));
     }
 
     #[test]

@@ -13,8 +13,8 @@ mod status;
 
 pub use batching::DatasetBatching;
 pub use source::{
-    Auth, DataFormat, Http, KeepRaw, Oversize, Protocol, Source, SourceRef, SourceZone, Syslog, SyslogMode,
-    Tcp, Tls, Udp,
+    Auth, DataFormat, Ebpf, ExporterId, Exporting, FlowOutput, Flows, Http, Ipfix, KeepRaw, MacFormat,
+    Netflow, Oversize, Protocol, Sflow, Source, SourceRef, SourceZone, Syslog, SyslogMode, Tcp, Tls, Udp,
 };
 pub use status::ProxyDatasetStatus;
 
@@ -39,8 +39,10 @@ fn root_rules() -> serde_json::Value {
 
 fn spec_rules() -> serde_json::Value {
     rules(&[(
-        "!has(self.proxyProtocol) || !has(self.source.udp) && !(has(self.source.syslog) && !('TCP' in self.source.syslog.protocols))",
-        "proxyProtocol needs a TCP-based source: leave it out, or add TCP to source.syslog.protocols",
+        "!has(self.proxyProtocol) || has(self.source.tcp) || has(self.source.http) || \
+         has(self.source.syslog) && 'TCP' in self.source.syslog.protocols || \
+         has(self.source.ipfix) && 'TCP' in self.source.ipfix.protocols",
+        "proxyProtocol needs a TCP-based source: leave it out, or add TCP to the protocols of syslog or ipfix",
     )])
 }
 

@@ -2,8 +2,9 @@
 
 use serde_json::{Value as Json, json};
 
+use super::Source;
 use crate::{
-    testing::{Kind, changed, judge, minimal, with},
+    testing::{Kind, changed, judge, minimal, schema, with},
     values::RESERVED_IDS,
 };
 
@@ -36,9 +37,95 @@ fn exactly_one_source() {
     each(&[(
         "/spec/source",
         &[json!({"udp": udp}), json!({"tcp": udp}), json!({"syslog": udp}), json!({"http": udp})],
-        &[json!({}), json!({"udp": udp, "tcp": udp})],
-        "give exactly one of udp, tcp, syslog, http",
+        &[json!({}), json!({"udp": udp, "tcp": udp}), json!({"netflow": {}, "ipfix": {}})],
+        "give exactly one of udp, tcp, syslog, http, netflow, ipfix, sflow, ebpf",
     )]);
+}
+
+#[test]
+fn flows_have_a_port_of_their_own() {
+    for (kind, port) in [("netflow", 2055), ("ipfix", 4739), ("sflow", 6343), ("ebpf", 2056)] {
+        let source = |value: Json| json!({kind: value});
+        each(&[
+            (
+                "/spec/source",
+                &[source(json!({})), source(json!({"port": 65535}))],
+                &[source(json!({"port": 0}))],
+                "is below 1",
+            ),
+            ("/spec/source", &[], &[source(json!({"dataFormat": "Ndjson"}))], "dataFormat: is unknown"),
+        ]);
+        let read: Source = serde_json::from_value(source(json!({}))).unwrap();
+        assert_eq!(serde_json::to_value(read).unwrap()[kind]["port"], port);
+        let place = format!("/properties/spec/properties/source/properties/{kind}/properties/port/default");
+        assert_eq!(schema(Kind::Dataset).pointer(&place), Some(&json!(port)), "{kind}");
+    }
+}
+
+#[test]
+fn what_is_special_to_flows() {
+    for kind in ["netflow", "ipfix", "sflow"] {
+        let source = |member: &str, value: Json| json!({kind: {member: value}});
+        each(&[
+            (
+                "/spec/source",
+                &[source("output", json!("Legacy")), source("macFormat", json!("Text"))],
+                &[source("output", json!("legacy")), source("macFormat", json!("text"))],
+                "is none of",
+            ),
+            ("/spec/source", &[], &[source("readBufferSize", json!("2Gi"))], "write 1Ki to 1Gi"),
+        ]);
+    }
+    for kind in ["netflow", "ipfix"] {
+        let source = |member: &str, value: Json| json!({kind: {member: value}});
+        each(&[
+            (
+                "/spec/source",
+                &[source("exporterId", json!("AddressPort"))],
+                &[source("exporterId", json!("Port"))],
+                "is none of",
+            ),
+            (
+                "/spec/source",
+                &[source("maxWaiting", json!("0")), source("maxWaiting", json!("1Gi"))],
+                &[source("maxWaiting", json!("2Gi"))],
+                "write 0 to 1Gi",
+            ),
+            (
+                "/spec/source",
+                &[source("maxWaitingFile", json!("64Gi"))],
+                &[source("maxWaitingFile", json!("65Gi"))],
+                "write 0 to 64Gi",
+            ),
+            (
+                "/spec/source",
+                &[source("maxTemplateFields", json!(1024))],
+                &[source("maxTemplateFields", json!(1023))],
+                "is below 1024",
+            ),
+            ("/spec/source", &[], &[source("maxExporters", json!(1_000_001))], "is above 1000000"),
+        ]);
+    }
+    each(&[
+        (
+            "/spec/source",
+            &[json!({"sflow": {"counters": false, "drops": false, "inner": true}})],
+            &[json!({"sflow": {"counters": "no"}})],
+            "is no boolean",
+        ),
+        (
+            "/spec/source",
+            &[json!({"ipfix": {"protocols": ["TCP"], "readTimeout": "0s"}})],
+            &[json!({"ipfix": {"readTimeout": "2y"}})],
+            "write 0s to 8760h",
+        ),
+        (
+            "/spec/source",
+            &[json!({"ebpf": {"sourceField": "node"}})],
+            &[json!({"ebpf": {"sourceField": "BfTs"}})],
+            "ByteFreezer's own member",
+        ),
+    ]);
 }
 
 #[test]
@@ -92,25 +179,40 @@ fn ports_have_a_range() {
 #[test]
 fn tls_and_proxy_protocol_need_tcp() {
     let tls = json!({"secretRef": {"name": "tls"}});
-    let syslog = |protocols: Json| json!({"port": 6514, "protocols": protocols, "tls": tls});
-    each(&[
-        (
-            "/spec/source/syslog",
-            &[syslog(json!(["TCP"])), syslog(json!(["UDP", "TCP"]))],
-            &[syslog(json!(["UDP"]))],
-            "tls needs TCP",
-        ),
-        ("/spec/source/syslog/protocols", &[], &[json!([]), json!(["SCTP"])], "protocols"),
-    ]);
+    for kind in ["syslog", "ipfix"] {
+        let source = |protocols: Json| json!({kind: {"port": 6514, "protocols": protocols, "tls": tls}});
+        let plain = |protocols: Json| json!({kind: {"port": 6514, "protocols": protocols}});
+        each(&[
+            (
+                "/spec/source",
+                &[source(json!(["TCP"])), source(json!(["UDP", "TCP"]))],
+                &[source(json!(["UDP"])), source(Json::Null)],
+                "tls needs TCP",
+            ),
+            ("/spec/source", &[], &[plain(json!([])), plain(json!(["SCTP"]))], "protocols"),
+        ]);
+    }
     let from = json!({"from": ["172.16.0.0/12"]});
     let proxied = |source: Json| {
         let object = with(Kind::Dataset, "/spec/source", source);
         judge(Kind::Dataset, &changed(object, "/spec/proxyProtocol", from.clone()), None)
     };
-    assert_eq!(proxied(json!({"tcp": {"port": 1}})), Vec::<String>::new());
-    assert_eq!(proxied(json!({"http": {"port": 1}})), Vec::<String>::new());
-    assert_eq!(proxied(json!({"syslog": {"port": 1, "protocols": ["TCP"]}})), Vec::<String>::new());
-    for source in [json!({"udp": {"port": 1}}), json!({"syslog": {"port": 1}})] {
+    for source in [
+        json!({"tcp": {"port": 1}}),
+        json!({"http": {"port": 1}}),
+        json!({"syslog": {"port": 1, "protocols": ["TCP"]}}),
+        json!({"ipfix": {"protocols": ["UDP", "TCP"]}}),
+    ] {
+        assert_eq!(proxied(source), Vec::<String>::new());
+    }
+    for source in [
+        json!({"udp": {"port": 1}}),
+        json!({"syslog": {"port": 1}}),
+        json!({"netflow": {}}),
+        json!({"ipfix": {}}),
+        json!({"sflow": {}}),
+        json!({"ebpf": {}}),
+    ] {
         assert!(proxied(source)[0].contains("proxyProtocol needs a TCP-based source"));
     }
     each(&[("/spec/proxyProtocol", &[], &[json!({}), json!({"from": []})], "from")]);

@@ -37,7 +37,8 @@ fn host_network_rules() -> serde_json::Value {
 pub struct Exposure {
     /// LoadBalancer: an address of its own from the cluster's load balancer. HostNetwork: the ports of the nodes, on
     /// which the pods run. NodePort: a high port on every node. ClusterIP: from inside the cluster only. Once made, a
-    /// Service keeps its address until the Proxy is deleted.
+    /// Service keeps its address until the Proxy is deleted. Datasets of netflow and ipfix have a Service and an address of
+    /// their own, `<proxy>-flow`, which holds each exporter to the pod that has its templates.
     #[serde(rename = "type")]
     pub kind: ExposureType,
     /// Address family of the pods' sockets. `::` takes IPv6 and IPv4; `0.0.0.0` is for nodes without IPv6.

@@ -15,7 +15,7 @@ fn workload_rules() -> serde_json::Value {
     )])
 }
 
-/// The pods. Every change here restarts them one by one.
+/// The pods. Every change here restarts them one by one, but for replicas and minReady.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("x-kubernetes-validations" = workload_rules()))]
@@ -54,6 +54,11 @@ pub struct Workload {
     pub shutdown_delay: Seconds<0, 3600>,
     /// How long it then goes on delivering what it holds. The rest stays on its volume.
     pub shutdown_grace: Seconds<0, 3600>,
+    /// How long a new pod must have been ready before the next one is replaced. A pod that takes over an exporter of
+    /// NetFlow 9 or IPFIX decodes what came meanwhile when the exporter repeats its templates, and must live until then:
+    /// write the longest interval of your exporters. Default: 30s, on the host network, where none changes its pod, 0s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_ready: Option<Seconds<0, 86_400>>,
     /// Overrides of the pod template, for what has no field here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod_template: Option<PodTemplate>,
@@ -72,6 +77,7 @@ impl Default for Workload {
             topology_spread_constraints: Vec::new(),
             shutdown_delay: Seconds::new(10),
             shutdown_grace: Seconds::new(30),
+            min_ready: None,
             pod_template: None,
         }
     }

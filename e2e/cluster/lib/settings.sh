@@ -27,8 +27,8 @@ export KUBECONFIG=$state/admin.conf
 # Node N is .10+N; the API server is on node 1.
 fabric=172.30.0
 api=$fabric.11
-# Several addresses of outside clients, so that one test can be several senders.
-clients=("$fabric.2" "$fabric.3" "$fabric.4" "$fabric.5")
+# Several addresses of outside clients, so that one test can be several senders; fifty are for exporters of flows.
+clients=("$fabric".{2..5} "$fabric".{100..149})
 pods=10.244 # node N: 10.244.N.0/24
 services=10.96.0.0/16
 dns=10.96.0.10

@@ -13,6 +13,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client, api::ListParams};
+use nix::ifaddrs::getifaddrs;
 use tokio::runtime::Runtime;
 
 /// The connection.
@@ -53,6 +54,22 @@ impl Cluster {
     /// An address of this machine that pods reach.
     pub fn address(&self) -> IpAddr {
         self.address
+    }
+
+    /// All addresses of the interface that has [`Self::address`]: on our own cluster a test can be many senders.
+    pub fn addresses(&self) -> Result<Vec<IpAddr>> {
+        let all = getifaddrs()?.filter_map(|one| {
+            let address = one.address?;
+            let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+            let v6 = || address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip()));
+            Some((one.interface_name, v4.or_else(v6)?))
+        });
+        let all: Vec<(String, IpAddr)> = all.collect();
+        let own = all.iter().find(|(_, address)| *address == self.address).map(|(name, _)| name);
+        let same = |(name, address): &(String, IpAddr)| {
+            (Some(name) == own && address.is_ipv4() == self.address.is_ipv4()).then_some(*address)
+        };
+        Ok(all.iter().filter_map(same).collect())
     }
 
     /// Names of the nodes.

@@ -8,6 +8,7 @@
 //! | [`operator`] | the chart, installed and gone again |
 //! | [`outside`] | the operator as a process of the test |
 //! | [`stream`] | a numbered stream of events beside the test |
+//! | [`exporters`] | exporters of NetFlow beside the test |
 //!
 //! - `make e2e` runs the test process as an outside client of our own cluster (`e2e/cluster`): it reaches LoadBalancer and node
 //!   addresses, pods reach what it listens on ([`cluster::Cluster::address`]), so a [`crate::receiver::Receiver`] in the
@@ -18,12 +19,14 @@
 
 pub mod cluster;
 pub mod conditions;
+pub mod exporters;
 pub mod namespace;
 pub mod operator;
 pub mod outside;
 pub mod stream;
 
 pub use cluster::Cluster;
+pub use exporters::Exporters;
 pub use namespace::Namespace;
 pub use operator::Operator;
 pub use outside::Outside;

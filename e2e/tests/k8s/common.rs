@@ -23,7 +23,7 @@ pub fn proxy_spec(receiver: &Receiver, more: &Value) -> Value {
         "receiver": {"url": receiver.url()},
         "spool": {"size": "512Mi", "retryInterval": "1s"},
         "batching": {"timeout": "1s"},
-        "workload": {"shutdownDelay": "2s", "shutdownGrace": "2s"},
+        "workload": {"shutdownDelay": "2s", "shutdownGrace": "2s", "minReady": "0s"},
     });
     e2e::process::merge(&mut spec, more);
     spec
@@ -96,8 +96,17 @@ pub fn process(pod: &Pod) -> Option<PathBuf> {
 
 /// The load balancer's address for a port of a Proxy. It leads to a node with a ready pod, where there is one.
 pub fn address(namespace: &Namespace, proxy: &str, port: u16) -> SocketAddr {
+    of_service(namespace, proxy, proxy, port)
+}
+
+/// The same for sources that keep what exporters told.
+pub fn flow_address(namespace: &Namespace, proxy: &str, port: u16) -> SocketAddr {
+    of_service(namespace, &format!("{proxy}-flow"), proxy, port)
+}
+
+fn of_service(namespace: &Namespace, service: &str, proxy: &str, port: u16) -> SocketAddr {
     let given =
-        namespace.wait::<Service, IpAddr>(proxy, LIMIT, "an address of the load balancer", |service| {
+        namespace.wait::<Service, IpAddr>(service, LIMIT, "an address of the load balancer", |service| {
             let balancer = service.status.as_ref()?.load_balancer.as_ref()?;
             balancer.ingress.as_ref()?.first()?.ip.as_ref()?.parse().ok()
         });
@@ -112,7 +121,11 @@ pub fn address(namespace: &Namespace, proxy: &str, port: u16) -> SocketAddr {
 /// The same, once what is sent there reaches a pod: nodes learn of ports and pods a second or two after everybody else. It is tried over
 /// TCP, so the port needs a listener for that; all that a Service has at that time comes with it.
 pub fn reachable(namespace: &Namespace, proxy: &str, port: u16) -> SocketAddr {
-    let address = address(namespace, proxy, port);
+    connected(address(namespace, proxy, port))
+}
+
+/// Waits until somebody answers there.
+pub fn connected(address: SocketAddr) -> SocketAddr {
     let connected = e2e::until(LIMIT, &format!("a way to {address}"), || {
         TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()
     });

@@ -11,11 +11,15 @@ use serde_json::json;
 const LONG: Duration = Duration::from_mins(2);
 
 /// Datasets of the examples.
-const DATASETS: [(&str, &str); 6] = [
+const DATASETS: [(&str, &str); 10] = [
     ("bytefreezer", "fw-logs"),
     ("bytefreezer", "web-hooks"),
     ("bytefreezer", "switches"),
     ("bytefreezer", "core-routers"),
+    ("bytefreezer", "router-flows"),
+    ("bytefreezer", "firewall-flows"),
+    ("bytefreezer", "switch-samples"),
+    ("bytefreezer", "node-events"),
     ("team-web", "shop-events"),
     ("bytefreezer-nodes", "node-syslog"),
 ];

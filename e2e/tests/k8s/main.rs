@@ -8,6 +8,7 @@ mod changes;
 mod common;
 mod deaths;
 mod examples;
+mod flow;
 mod host_network;
 mod install;
 mod ports;

@@ -102,6 +102,7 @@ async fn only_what_this_proxy_built_is_removed() {
         (Kind::Service, orphan("edge", OWN)),
         (Kind::Service, orphan("edge-pods", OWN)),
         (Kind::Service, orphan("edge-udp", OWN)),
+        (Kind::Service, orphan("edge-flow-udp", OWN)),
         (Kind::Service, bare),
     ]);
     first(&client, &there).await.unwrap();
@@ -111,8 +112,8 @@ async fn only_what_this_proxy_built_is_removed() {
         .iter()
         .map(|(line, _)| line.split(['/', '?']).rfind(|part| part.starts_with("edge")).unwrap())
         .collect();
-    assert_eq!(names, ["edge-assets-3", "edge-udp", "edge"]);
-    assert!(deleted[2].0.contains("/daemonsets/"), "{deleted:?}");
+    assert_eq!(names, ["edge-assets-3", "edge-flow-udp", "edge-udp", "edge"]);
+    assert!(deleted[3].0.contains("/daemonsets/"), "{deleted:?}");
     for (line, body) in &deleted {
         assert!(body["preconditions"]["uid"].as_str().unwrap().starts_with("uid-edge"), "{line}: {body}");
     }

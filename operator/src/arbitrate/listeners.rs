@@ -53,6 +53,8 @@ pub struct Listener {
     pub framing: Option<(String, Oversize)>,
     /// Path, for http.
     pub path: Option<String>,
+    /// Whether all that one sender sends has to reach one pod, which has what the sender told before: its templates.
+    pub sticky: bool,
 }
 
 impl fmt::Display for Listener {
@@ -72,9 +74,19 @@ pub(super) fn of(namespace: &str, source: SourceRef<'_>, proxies: Option<&[IpNet
         proxies: proxies.map(<[IpNet]>::to_vec).filter(|_| transport == Transport::Tcp),
         framing: None,
         path: None,
+        // Over TCP templates live and die with their connection, but a source has one address for both.
+        sticky: matches!(source, SourceRef::Netflow(_) | SourceRef::Ipfix(_)),
+    };
+    let each = |protocols: &[Protocol], port, tcp: &dyn Fn(Listener) -> Listener| {
+        let udp = protocols.contains(&Protocol::Udp).then(|| bare(Transport::Udp, port));
+        let tcp = protocols.contains(&Protocol::Tcp).then(|| tcp(bare(Transport::Tcp, port)));
+        udp.into_iter().chain(tcp).collect()
     };
     match source {
         SourceRef::Udp(udp) => vec![bare(Transport::Udp, udp.port)],
+        SourceRef::Netflow(netflow) => vec![bare(Transport::Udp, netflow.port)],
+        SourceRef::Sflow(sflow) => vec![bare(Transport::Udp, sflow.port)],
+        SourceRef::Ebpf(ebpf) => vec![bare(Transport::Udp, ebpf.port)],
         SourceRef::Tcp(tcp) => vec![Listener {
             tls: secrets(&tcp.tls),
             framing: Some((tcp.delimiter.clone(), tcp.oversize)),
@@ -85,15 +97,13 @@ pub(super) fn of(namespace: &str, source: SourceRef<'_>, proxies: Option<&[IpNet
             path: Some(http.path.clone()),
             ..bare(Transport::Tcp, http.port)
         }],
-        SourceRef::Syslog(syslog) => {
-            let wants = |protocol| syslog.protocols.contains(&protocol);
-            let udp = wants(Protocol::Udp).then(|| bare(Transport::Udp, syslog.port));
-            let tcp = wants(Protocol::Tcp).then(|| Listener {
-                tls: secrets(&syslog.tls),
-                framing: Some((String::new(), syslog.oversize)),
-                ..bare(Transport::Tcp, syslog.port)
-            });
-            udp.into_iter().chain(tcp).collect()
+        SourceRef::Syslog(syslog) => each(&syslog.protocols, syslog.port, &|tcp| Listener {
+            tls: secrets(&syslog.tls),
+            framing: Some((String::new(), syslog.oversize)),
+            ..tcp
+        }),
+        SourceRef::Ipfix(ipfix) => {
+            each(&ipfix.protocols, ipfix.port, &|tcp| Listener { tls: secrets(&ipfix.tls), ..tcp })
         }
     }
 }
@@ -110,7 +120,7 @@ pub(super) fn conflict(
         .iter()
         .find(|theirs| theirs.transport == listener.transport && theirs.port == listener.port)?;
     if listener.kind != theirs.kind {
-        return Some(format!("{listener} is a {} listener of {winner}: choose another port", theirs.kind));
+        return Some(format!("{listener} is taken for {} by {winner}: choose another port", theirs.kind));
     }
     for (differs, what) in [
         (listener.tls != theirs.tls, "tls"),

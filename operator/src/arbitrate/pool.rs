@@ -190,5 +190,9 @@ pub(super) fn kind(source: SourceRef<'_>) -> &'static str {
         SourceRef::Tcp(_) => "tcp",
         SourceRef::Syslog(_) => "syslog",
         SourceRef::Http(_) => "http",
+        SourceRef::Netflow(_) => "netflow",
+        SourceRef::Ipfix(_) => "ipfix",
+        SourceRef::Sflow(_) => "sflow",
+        SourceRef::Ebpf(_) => "ebpf",
     }
 }

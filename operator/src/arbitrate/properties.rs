@@ -12,7 +12,7 @@ use super::{
 
 /// Few ports, prefixes and names, so that nearly everything conflicts with something.
 fn claimant() -> impl Strategy<Value = Claimant> {
-    let kinds = select(vec!["udp", "tcp", "syslog", "http"]);
+    let kinds = select(vec!["udp", "tcp", "syslog", "http", "netflow", "ipfix", "sflow", "ebpf"]);
     let sources = select(vec![
         json!([]),
         json!(["10.0.0.0/8"]),

@@ -14,6 +14,7 @@ pub(super) fn build(proxy: &ValidatedProxy) -> DaemonSet {
         spec: Some(DaemonSetSpec {
             selector: pod_selector(proxy),
             template: pod_template::build(proxy),
+            min_ready_seconds: proxy.min_ready,
             update_strategy: Some(DaemonSetUpdateStrategy {
                 type_: Some("RollingUpdate".to_owned()),
                 rolling_update: Some(RollingUpdateDaemonSet {

@@ -41,6 +41,7 @@ use k8s_openapi::{
 pub use config_map::TooLarge;
 pub use pod_template::{API_PORT, CONTAINER, SPOOL};
 pub use ports::Ports;
+pub use service::STICKY;
 
 use crate::{assets::SECRETS, convert::Rendered, validate::ValidatedProxy};
 

@@ -1,11 +1,12 @@
-//! Services for senders: `<proxy>`, or `<proxy>-tcp` and `<proxy>-udp` where a load balancer cannot mix protocols.
+//! Services for senders: `<proxy>`, and `<proxy>-flow` for sources that keep what an exporter told before, which holds each
+//! sender to one pod. With `-tcp` and `-udp` behind these where a load balancer cannot mix protocols.
 //!
-//! Ports are named `<protocol>-<port>`, after nothing that reordering or another dataset could change. A Service that
-//! would have no port keeps its last ones: 500 devices point at its address.
+//! Ports are named `<protocol>-<port>`, after nothing that reordering or another dataset could change. A Service is made
+//! for its first port; later, when it would have none, it keeps its last ones: 500 devices point at its address.
 
 use std::collections::BTreeMap;
 
-use bytefreezer_crds::proxy::{ExposureType, LoadBalancer, LoadBalancerProtocols, TrafficPolicy};
+use bytefreezer_crds::proxy::{Exposure, ExposureType, LoadBalancer, LoadBalancerProtocols, TrafficPolicy};
 use k8s_openapi::{
     api::core::v1::{Service, ServicePort, ServiceSpec},
     apimachinery::pkg::util::intstr::IntOrString,
@@ -16,6 +17,8 @@ use crate::{arbitrate::Transport, validate::ValidatedProxy};
 
 /// Classes whose load balancers take one protocol per Service.
 const CANNOT_MIX: &[&str] = &["service.k8s.aws/nlb"];
+/// `sessionAffinity` of a Service that holds each sender to one pod.
+pub const STICKY: &str = "ClientIP";
 
 pub(super) fn build(
     proxy: &ValidatedProxy,
@@ -30,22 +33,17 @@ pub(super) fn build(
         ExposureType::ClusterIP => "ClusterIP",
     };
     let balancer = exposure.load_balancer.clone().unwrap_or_default();
-    let splits: &[(&str, &[Transport])] =
-        if exposure.kind == ExposureType::LoadBalancer && is_split(&balancer) {
-            &[("-tcp", &[Transport::Tcp]), ("-udp", &[Transport::Udp])]
-        } else {
-            &[("", &[Transport::Udp, Transport::Tcp])]
-        };
-    let one = |(suffix, transports): &(&str, &[Transport])| {
-        let mut metadata = metadata(proxy, suffix);
-        let wanted: Vec<ServicePort> =
-            ports.iter().filter(|(transport, _)| transports.contains(transport)).map(service_port).collect();
+    let one = |part: &Part| {
+        let mut metadata = metadata(proxy, part.suffix);
+        let wanted = ports.of(part.sticky).filter(|(transport, _)| part.transports.contains(transport));
+        let wanted: Vec<ServicePort> = wanted.map(service_port).collect();
         let ports = if wanted.is_empty() { living.get(metadata.name.as_deref()?)?.clone() } else { wanted };
         metadata.annotations = (!balancer.annotations.is_empty()).then(|| balancer.annotations.clone());
         let spec = ServiceSpec {
             type_: Some(kind.to_owned()),
             ip_family_policy: Some("PreferDualStack".to_owned()),
             selector: Some(pod_labels(proxy)),
+            session_affinity: Some(if part.sticky { STICKY } else { "None" }.to_owned()),
             ports: Some(ports),
             ..ServiceSpec::default()
         };
@@ -55,7 +53,30 @@ pub(super) fn build(
             ..Service::default()
         })
     };
-    splits.iter().filter_map(one).collect()
+    parts(exposure, &balancer).iter().filter_map(one).collect()
+}
+
+/// Which ports a Service takes.
+struct Part {
+    /// Its name after the Proxy's.
+    suffix: &'static str,
+    sticky: bool,
+    transports: &'static [Transport],
+}
+
+fn parts(exposure: &Exposure, balancer: &LoadBalancer) -> &'static [Part] {
+    const fn part(suffix: &'static str, sticky: bool, transports: &'static [Transport]) -> Part {
+        Part { suffix, sticky, transports }
+    }
+    const BOTH: &[Transport] = &[Transport::Udp, Transport::Tcp];
+    const MIXED: &[Part] = &[part("", false, BOTH), part("-flow", true, BOTH)];
+    const SPLIT: &[Part] = &[
+        part("-tcp", false, &[Transport::Tcp]),
+        part("-udp", false, &[Transport::Udp]),
+        part("-flow-tcp", true, &[Transport::Tcp]),
+        part("-flow-udp", true, &[Transport::Udp]),
+    ];
+    if exposure.kind == ExposureType::LoadBalancer && is_split(balancer) { SPLIT } else { MIXED }
 }
 
 fn is_split(balancer: &LoadBalancer) -> bool {

@@ -29,6 +29,7 @@ pub(super) fn build(proxy: &ValidatedProxy, living: Option<Vec<PersistentVolumeC
             service_name: Some(format!("{}{}", proxy.key.name, headless_service::SUFFIX)),
             selector: pod_selector(proxy),
             template: pod_template::build(proxy),
+            min_ready_seconds: proxy.min_ready,
             update_strategy: Some(StatefulSetUpdateStrategy {
                 type_: Some("RollingUpdate".to_owned()),
                 ..StatefulSetUpdateStrategy::default()

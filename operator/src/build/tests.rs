@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use bytefreezer_crds::Proxy;
 use k8s_openapi::api::core::v1::ServicePort;
+use kube::ResourceExt as _;
 use serde_json::{Value as Json, json};
 
 use super::*;
@@ -105,6 +106,7 @@ fn is_golden(name: &str, objects: &Objects) {
 }
 
 const PORTS: &[(&str, u16)] = &[("syslog", 514), ("tcp", 514), ("http", 8080)];
+const FLOWS: &[(&str, u16)] = &[("netflow", 2055), ("sflow", 6343)];
 
 fn host_network() -> Json {
     json!({
@@ -121,7 +123,8 @@ fn a_load_balancer_with_two_pods() {
         "spool": {"size": "20Gi", "storageClassName": "fast"},
         "exposure": {"loadBalancer": {"class": "metallb", "annotations": {"a": "b"}, "sourceRanges": ["10.0.0.0/8"]}},
     });
-    is_golden("load-balancer.yaml", &built(&spec, PORTS, &Living::default()));
+    let ports = [PORTS, FLOWS].concat();
+    is_golden("load-balancer.yaml", &built(&spec, &ports, &Living::default()));
 }
 
 #[test]
@@ -154,7 +157,8 @@ fn services_by_exposure() {
                     .collect::<Vec<_>>()
                     .join(",");
                 let policy = spec.external_traffic_policy.unwrap_or_default();
-                format!("{} {} {policy} {ports}", service.metadata.name.unwrap(), spec.type_.unwrap())
+                let sticky = if spec.session_affinity.as_deref() == Some(STICKY) { " sticky" } else { "" };
+                format!("{} {} {policy} {ports}{sticky}", service.metadata.name.unwrap(), spec.type_.unwrap())
             })
             .collect()
     };
@@ -166,25 +170,39 @@ fn services_by_exposure() {
     assert_eq!(summary(exposure("ClusterIP"), PORTS), ["edge ClusterIP  udp-514,tcp-514,tcp-8080"]);
     assert!(summary(exposure("HostNetwork"), PORTS).is_empty());
     assert_eq!(
-        summary(split, PORTS),
+        summary(split.clone(), PORTS),
         ["edge-tcp LoadBalancer Local tcp-514,tcp-8080", "edge-udp LoadBalancer Local udp-514"]
     );
     assert_eq!(summary(aws, &[("udp", 1)]), ["edge-udp LoadBalancer Cluster udp-1"]);
     assert!(summary(json!({}), &[]).is_empty(), "a Service needs a port");
+
+    // Exporters have a Service of their own, which leads each to the pod that has its templates.
+    let sticky = |kind: &str, policy: &str| {
+        [format!("edge {kind} {policy} udp-6343"), format!("edge-flow {kind} {policy} udp-2055 sticky")]
+    };
+    for (kind, policy) in [("LoadBalancer", "Local"), ("NodePort", "Local"), ("ClusterIP", "")] {
+        assert_eq!(summary(exposure(kind), FLOWS), sticky(kind, policy));
+    }
+    assert!(summary(exposure("HostNetwork"), FLOWS).is_empty());
+    let only = &[("ipfix", 4739)];
+    assert_eq!(summary(json!({}), only), ["edge-flow LoadBalancer Local udp-4739 sticky"]);
+    assert_eq!(summary(split, only), ["edge-flow-udp LoadBalancer Local udp-4739 sticky"]);
 }
 
 #[test]
 fn a_service_keeps_its_last_ports_and_a_stateful_set_its_claims() {
-    let before = built(&json!({}), PORTS, &Living::default());
-    let ports: Vec<ServicePort> = before.services[0].spec.clone().unwrap().ports.unwrap();
+    let before = built(&json!({}), &[PORTS, FLOWS].concat(), &Living::default());
+    let of = |objects: &Objects| -> BTreeMap<String, Vec<ServicePort>> {
+        let services = objects.services.iter();
+        services.map(|one| (one.name_any(), one.spec.clone().unwrap().ports.unwrap())).collect()
+    };
+    let services = of(&before);
+    assert_eq!(services.keys().collect::<Vec<_>>(), ["edge", "edge-flow"]);
     let Some(Workload::StatefulSet(set)) = before.workload else { panic!() };
     let claims = set.spec.unwrap().volume_claim_templates;
-    let living = Living {
-        claim_templates: claims.clone(),
-        services: BTreeMap::from([("edge".to_owned(), ports.clone())]),
-    };
+    let living = Living { claim_templates: claims.clone(), services: services.clone() };
     let after = built(&json!({"spool": {"size": "40Gi"}}), &[], &living);
-    assert_eq!(after.services[0].spec.clone().unwrap().ports.unwrap(), ports);
+    assert_eq!(of(&after), services);
     let Some(Workload::StatefulSet(set)) = after.workload else { panic!() };
     assert_eq!(set.spec.unwrap().volume_claim_templates, claims);
 }

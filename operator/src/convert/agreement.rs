@@ -24,6 +24,13 @@ fn dataset() -> impl Strategy<Value = Json> {
         json!({"http": {"port": 5000, "path": "/a"}}),
         json!({"http": {"port": 5000, "path": "/b"}}),
         json!({"http": {"port": 8008}}),
+        json!({"netflow": {"port": 5000}}),
+        json!({"netflow": {"port": 5000, "exporterId": "AddressPort", "maxExporters": 5}}),
+        json!({"ipfix": {"port": 5000, "output": "Legacy"}}),
+        json!({"ipfix": {"port": 5000, "protocols": ["UDP", "TCP"]}}),
+        json!({"ipfix": {"port": 5000, "protocols": ["TCP"], "tls": {"secretRef": {"name": "tls"}}}}),
+        json!({"sflow": {"port": 5000, "counters": false}}),
+        json!({"ebpf": {"port": 5000}}),
     ]);
     let sources = select(vec![
         json!([]),

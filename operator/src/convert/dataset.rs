@@ -29,7 +29,10 @@ pub fn assets(namespace: &str, spec: &ProxyDatasetSpec) -> Vec<AssetUse> {
         Some(SourceRef::Http(http)) => {
             (http.tls.as_ref(), http.auth.as_ref().map(|auth| &auth.token_secret_ref))
         }
-        Some(SourceRef::Udp(_)) | None => (None, None),
+        Some(SourceRef::Ipfix(ipfix)) => (ipfix.tls.as_ref(), None),
+        Some(SourceRef::Udp(_) | SourceRef::Netflow(_) | SourceRef::Sflow(_) | SourceRef::Ebpf(_)) | None => {
+            (None, None)
+        }
     };
     let used = |secret: &str, key: &str, kind| AssetUse {
         asset: AssetRef::new(namespace, secret, key),
@@ -69,6 +72,12 @@ pub(super) fn input(
         SourceRef::Tcp(tcp) => InputDocument::Tcp(entry.with(sources::tcp(&context, tcp)?)),
         SourceRef::Syslog(syslog) => InputDocument::Syslog(entry.with(sources::syslog(&context, syslog)?)),
         SourceRef::Http(http) => InputDocument::Http(entry.with(sources::http(&context, http)?)),
+        SourceRef::Netflow(netflow) => {
+            InputDocument::Netflow(entry.with(sources::netflow(&context, netflow)?))
+        }
+        SourceRef::Ipfix(ipfix) => InputDocument::Ipfix(entry.with(sources::ipfix(&context, ipfix)?)),
+        SourceRef::Sflow(sflow) => InputDocument::Sflow(entry.with(sources::sflow(&context, sflow)?)),
+        SourceRef::Ebpf(ebpf) => InputDocument::Ebpf(entry.with(sources::ebpf(&context, ebpf)?)),
     }))
 }
 

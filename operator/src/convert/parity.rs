@@ -3,152 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytefreezer_crds::values::{Days, Milliseconds, NO_LIMIT, Seconds, Size};
+use bytefreezer_proxy::config::document::default_port;
 use serde_json::{Value as Json, json};
 
+use self::keys::{As, COMMON, FILE_ALONE, INPUT_ALONE, KINDS, PROXY, PROXY_ALONE, SOURCES, STREAMS};
 use super::tests::{document, proxy_json};
 
-/// How a value of the resource becomes one of the file.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum As {
-    /// The same.
-    Same,
-    /// `60s` is 60.
-    Seconds,
-    /// `200ms` is 200.
-    Milliseconds,
-    /// `48h` is 2.
-    Days,
-    /// `1Ki` is 1024.
-    Bytes,
-    /// `OnFailure` is `on_failure`, one or a list.
-    Word,
-    /// Present in both, in shapes of their own: converted, and tested in `tests`.
-    Shape,
-}
-
-/// Keys of every kind of source: file, resource.
-const SOURCES: &[(&str, &str, As, &[&str])] = &[
-    ("port", "port", As::Same, &["udp", "tcp", "syslog", "http"]),
-    ("data_hint", "dataHint", As::Same, &["udp", "tcp", "http"]),
-    ("data_format", "dataFormat", As::Word, &["udp", "tcp", "http"]),
-    ("source_field", "sourceField", As::Same, &["udp", "tcp", "http"]),
-    ("read_buffer_size", "readBufferSize", As::Bytes, &["udp", "syslog"]),
-    ("tls.cert_file", "tls.secretRef.name", As::Shape, &["tcp", "syslog", "http"]),
-    ("tls.key_file", "tls.secretRef.name", As::Shape, &["tcp", "syslog", "http"]),
-    ("tls.client_ca_file", "tls.clientCaSecretRef.name", As::Shape, &["tcp", "syslog", "http"]),
-    ("tls.client_ca_file", "tls.clientCaSecretRef.key", As::Shape, &["tcp", "syslog", "http"]),
-    ("tls.client_cert_required", "tls.clientCertificateRequired", As::Shape, &["tcp", "syslog", "http"]),
-    ("max_connections", "maxConnections", As::Same, &["tcp", "syslog", "http"]),
-    ("max_connections_per_source", "maxConnectionsPerSource", As::Same, &["tcp", "syslog", "http"]),
-    ("read_timeout", "readTimeout", As::Seconds, &["tcp", "syslog", "http"]),
-    ("max_line_size", "maxLineSize", As::Bytes, &["tcp", "syslog"]),
-    ("oversize", "oversize", As::Word, &["tcp", "syslog"]),
-    ("delimiter", "delimiter", As::Same, &["tcp"]),
-    ("protocol", "protocols", As::Word, &["syslog"]),
-    ("syslog_mode", "mode", As::Word, &["syslog"]),
-    ("raw", "raw", As::Word, &["syslog"]),
-    ("timezone", "timezone", As::Same, &["syslog"]),
-    ("timezones", "timezones", As::Shape, &["syslog"]),
-    ("path", "path", As::Same, &["http"]),
-    ("auth.token_file", "auth.tokenSecretRef.name", As::Shape, &["http"]),
-    ("auth.token_file", "auth.tokenSecretRef.key", As::Shape, &["http"]),
-    ("max_payload_size", "maxPayloadSize", As::Bytes, &["http"]),
-    ("max_lines_per_request", "maxLinesPerRequest", As::Same, &["http"]),
-    ("max_compression_ratio", "maxCompressionRatio", As::Same, &["http"]),
-    ("write_timeout", "writeTimeout", As::Seconds, &["http"]),
-    ("idle_timeout", "idleTimeout", As::Seconds, &["http"]),
-];
-
-/// Keys that every input has, and the dataset's outside its source.
-const COMMON: &[(&str, &str, As)] = &[
-    ("paused", "paused", As::Same),
-    ("config.tenant_id", "tenantId", As::Same),
-    ("config.dataset_id", "datasetId", As::Same),
-    ("config.allowed_sources", "allowedSources", As::Same),
-    ("config.batching.max_lines", "batching.maxLines", As::Same),
-    ("config.batching.max_bytes", "batching.maxBytes", As::Bytes),
-    ("config.batching.timeout_seconds", "batching.timeout", As::Seconds),
-    ("config.batching.compression_enabled", "batching.compressionEnabled", As::Same),
-    ("config.batching.compression_level", "batching.compressionLevel", As::Same),
-    ("config.batching.compression_adaptive", "batching.compressionAdaptive", As::Same),
-    ("config.proxy_protocol_from", "proxyProtocol.from", As::Shape),
-    ("config.proxy_protocol", "proxyProtocol.from", As::Shape),
-];
-
-/// Keys outside inputs: file, resource.
-const PROXY: &[(&str, &str, As)] = &[
-    ("logging.level", "logging.level", As::Word),
-    ("logging.encoding", "logging.encoding", As::Word),
-    ("bearer_token_file", "receiver.tokenSecretRef.name", As::Shape),
-    ("bearer_token_file", "receiver.tokenSecretRef.key", As::Shape),
-    ("tenants", "receiver.tenants", As::Shape),
-    ("receiver.base_url", "receiver.url", As::Same),
-    ("receiver.timeout_seconds", "receiver.timeout", As::Seconds),
-    ("receiver.upload_worker_count", "receiver.concurrency", As::Same),
-    ("receiver.max_idle_conns", "receiver.maxIdleConnections", As::Same),
-    ("receiver.ca_file", "receiver.caSecretRef.name", As::Shape),
-    ("receiver.ca_file", "receiver.caSecretRef.key", As::Shape),
-    ("receiver.max_payload_size", "receiver.maxPayloadSize", As::Bytes),
-    ("batching.max_lines", "batching.maxLines", As::Same),
-    ("batching.max_bytes", "batching.maxBytes", As::Bytes),
-    ("batching.timeout_seconds", "batching.timeout", As::Seconds),
-    ("batching.compression_enabled", "batching.compressionEnabled", As::Same),
-    ("batching.compression_level", "batching.compressionLevel", As::Same),
-    ("batching.compression_adaptive", "batching.compressionAdaptive", As::Same),
-    ("spooling.max_size_bytes", "spool.maxSize", As::Shape),
-    ("spooling.dlq_max_size_bytes", "spool.dlqMaxSize", As::Shape),
-    ("spooling.retry_attempts", "spool.retryAttempts", As::Same),
-    ("spooling.retry_interval_seconds", "spool.retryInterval", As::Seconds),
-    ("spooling.cleanup_interval_seconds", "spool.cleanupInterval", As::Seconds),
-    ("spooling.max_age_days", "spool.maxAge", As::Days),
-    ("spooling.sync_interval_ms", "spool.syncInterval", As::Milliseconds),
-    ("spooling.dlq_auto_retry", "spool.dlqAutoRetry", As::Same),
-    ("limits.memory_bytes", "limits.memory", As::Bytes),
-    ("limits.max_senders", "limits.maxSenders", As::Same),
-    ("limits.receive_threads", "limits.receiveThreads", As::Same),
-    ("server.api_host", "exposure.listenAddress", As::Shape),
-    ("server.api_port", "exposure.hostNetwork.apiPort", As::Shape),
-    ("server.health_port", "exposure.hostNetwork.healthPort", As::Shape),
-    ("server.shutdown_delay_seconds", "workload.shutdownDelay", As::Shape),
-    ("server.shutdown_grace_seconds", "workload.shutdownGrace", As::Shape),
-];
-
-/// Keys of the file that no resource has, and why.
-const FILE_ALONE: &[(&str, &str)] = &[
-    ("schema_version", "the operator says which keys it knows"),
-    ("app.name", "the operator's pods are this program"),
-    ("config_mode", "the operator writes local-only"),
-    ("account_id", "Control is of a later version"),
-    ("control_url", "Control is of a later version"),
-    ("tenant_id", "every dataset names its tenant"),
-    ("bearer_token", "secrets are files"),
-    ("server.read_token", "secrets are files"),
-    ("server.admin_token", "secrets are files"),
-    ("server.read_token_file", "from the Secret <proxy>-api"),
-    ("server.admin_token_file", "from the Secret <proxy>-api"),
-    ("server.tls", "from the Secret <proxy>-api"),
-    ("spooling.enabled", "pods always spool"),
-    ("spooling.directory", "the volume's place"),
-];
-
-/// The same of an input.
-const INPUT_ALONE: &[(&str, &str)] = &[
-    ("name", "the object's name"),
-    ("enabled", "the object is there or not"),
-    ("config.host", "exposure.listenAddress of the Proxy"),
-    ("config.auth.token", "secrets are files"),
-];
-
-/// Parts of a Proxy that are none of the proxy's business, and why.
-const PROXY_ALONE: &[(&str, &str)] = &[
-    ("configMode", "the operator's"),
-    ("exposure", "Services"),
-    ("workload", "pods"),
-    ("spool.size", "the volume"),
-    ("spool.storageClassName", "the volume"),
-    ("spool.hostPath", "the volume"),
-    ("allowedDatasets", "arbitration"),
-];
+mod keys;
 
 struct Leaf {
     default: Json,
@@ -227,9 +88,21 @@ fn converted(value: &Json, unit: As) -> Json {
         (_, As::Days) => read::<Days<0, NO_LIMIT>>(value).units().unwrap().into(),
         (_, As::Bytes) => read::<Size<0, NO_LIMIT>>(value).bytes().unwrap().into(),
         (Json::Array(list), As::Word) => list.iter().map(|word| converted(word, unit)).collect(),
-        (Json::String(word), As::Word) => word.replace("OnFailure", "on_failure").to_lowercase().into(),
+        (Json::String(word), As::Word) => snake(word).into(),
         _ => value.clone(),
     }
+}
+
+fn snake(word: &str) -> String {
+    let mut before = ' ';
+    word.chars().fold(String::new(), |mut text, letter| {
+        if letter.is_uppercase() && before.is_lowercase() {
+            text.push('_');
+        }
+        before = letter;
+        text.push(letter.to_ascii_lowercase());
+        text
+    })
 }
 
 fn spec_schema(index: usize) -> Json {
@@ -241,13 +114,13 @@ fn spec_schema(index: usize) -> Json {
 fn pairs() -> Vec<(String, usize, String, As)> {
     let mut pairs: Vec<_> =
         PROXY.iter().map(|(file, crd, unit)| ((*file).to_owned(), 0, (*crd).to_owned(), *unit)).collect();
-    for kind in ["udp", "tcp", "syslog", "http"] {
+    for kind in KINDS {
         for (file, crd, unit) in COMMON {
-            if kind != "udp" || !file.contains("proxy_protocol") {
+            if STREAMS.contains(kind) || !file.contains("proxy_protocol") {
                 pairs.push((format!("inputs.{kind}.{file}"), 1, (*crd).to_owned(), *unit));
             }
         }
-        for (file, crd, unit, _) in SOURCES.iter().filter(|(_, _, _, kinds)| kinds.contains(&kind)) {
+        for (file, crd, unit, _) in SOURCES.iter().filter(|(_, _, _, kinds)| kinds.contains(kind)) {
             pairs.push((format!("inputs.{kind}.config.{file}"), 1, format!("source.{kind}.{crd}"), *unit));
         }
     }
@@ -333,6 +206,16 @@ fn defaults_and_ranges_are_the_same() {
     }
 }
 
+#[test]
+fn ports_of_flows_are_the_same() {
+    let (_, [_, dataset]) = leaves();
+    for kind in KINDS {
+        let port = &dataset[&format!("source.{kind}.port")];
+        let usual = default_port(kind).map_or(Json::Null, Json::from);
+        assert_eq!((&port.default, port.range), (&usual, (Some(1), Some(65535))), "{kind}");
+    }
+}
+
 /// A value that is not the default.
 fn other_value(option: &str, leaf: &Leaf, unit: As, schema: &Json) -> Json {
     if let Some(words) = schema["enum"].as_array() {
@@ -348,7 +231,7 @@ fn other_value(option: &str, leaf: &Leaf, unit: As, schema: &Json) -> Json {
         As::Bytes => json!("3Mi"),
         _ => match schema["type"].as_str() {
             Some("boolean") => json!(leaf.default != json!(true)),
-            Some("integer") => json!(7),
+            Some("integer") => json!(leaf.range.0.unwrap_or_default().max(6) + 1),
             _ => match option.rsplit('.').next().unwrap() {
                 "url" => json!("https://other.example"),
                 "path" => json!("/other"),

@@ -161,6 +161,41 @@ fn secrets_are_paths_and_never_contents() {
 }
 
 #[test]
+fn flows_have_their_usual_port_and_what_equals_a_default_is_not_written() {
+    for (kind, port) in [("netflow", 2055), ("ipfix", 4739), ("sflow", 6343), ("ebpf", 2056)] {
+        let spec = json!({"tenantId": "acme", "source": {kind: {}}});
+        let rendered = rendered(&proxy_json(), &[("fw", spec)], &Assets::default());
+        assert_eq!((&rendered.invalid, &rendered.problems), (&vec![], &vec![]));
+        let (_, input) = rendered.yaml.split_once("- type: ").unwrap();
+        let expected = format!(
+            "{kind}\n  name: apps/fw\n  config:\n    tenant_id: acme\n    dataset_id: fw\n    host: \"::\"\n    port: {port}\n"
+        );
+        assert_eq!(input, expected);
+        assert_eq!(sources::default_of(&json!({"type": kind})).unwrap()["config"]["tenant_id"], Json::Null);
+    }
+}
+
+#[test]
+fn ipfix_over_tls_takes_its_certificate_and_its_peers() {
+    let spec = json!({
+        "tenantId": "acme", "proxyProtocol": {"from": ["172.16.0.0/12"]},
+        "source": {"ipfix": {"protocols": ["TCP"], "tls": {"secretRef": {"name": "tls"}}}},
+    });
+    let dataset: ProxyDatasetSpec = serde_json::from_value(spec.clone()).unwrap();
+    let uses = assets_of("apps", &dataset);
+    assert_eq!(uses.len(), 2);
+    let assets: Assets = uses.iter().map(|used| (used.asset.clone(), b"pem".to_vec())).collect();
+    let rendered = rendered(&proxy_json(), &[("fw", spec)], &assets);
+    assert_eq!((&rendered.invalid, &rendered.problems), (&vec![], &vec![]));
+    let document = config::load("config.yaml", &rendered.yaml, []).effective;
+    let config = &document["inputs"][0]["config"];
+    assert_eq!(config["tls"]["cert_file"], format!("/etc/bytefreezer-proxy/{}", file_name(b"pem")));
+    assert_eq!(config["proxy_protocol"], true);
+    assert_eq!(config["proxy_protocol_from"], json!(["172.16.0.0/12"]));
+    assert_eq!(document["inputs"][0]["paused"], false);
+}
+
+#[test]
 fn a_dataset_without_its_secret_keeps_its_port_and_drops_what_arrives() {
     let spec =
         json!({"tenantId": "acme", "source": {"tcp": {"port": 6514, "tls": {"secretRef": {"name": "tls"}}}}});

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 
 use crate::{
     arbitrate::{Listener, Transport},
+    build::STICKY,
     gather::{Detail, Kind, Owned},
     validate::ValidatedProxy,
 };
@@ -23,8 +24,9 @@ pub const MOST: usize = 64;
 pub struct Addresses {
     /// Addresses without ports, for the Proxy.
     pub hosts: BTreeSet<String>,
-    /// Addresses by protocol and port of the listener, with the port to send to.
-    by_port: BTreeMap<(Transport, u16), BTreeSet<String>>,
+    /// Addresses by the listener's protocol, port and whether its senders stay with one pod, with the port to send to. So a
+    /// port that a Service keeps, though it is another's now, is no address of anybody.
+    by_port: BTreeMap<(Transport, u16, bool), BTreeSet<String>>,
     /// On the host network every port is the node's.
     is_host: bool,
 }
@@ -58,6 +60,7 @@ impl Addresses {
                     ips.into_iter().filter(|ip| ip != "None").collect()
                 }
             };
+            let sticky = spec.session_affinity.as_deref() == Some(STICKY);
             for port in spec.ports.iter().flatten() {
                 let outside =
                     if exposure == ExposureType::NodePort { port.node_port } else { Some(port.port) };
@@ -67,7 +70,7 @@ impl Addresses {
                     _ => Transport::Tcp,
                 };
                 let there = hosts.iter().map(|host| with_port(host, outside));
-                addresses.by_port.entry((transport, inside)).or_default().extend(there);
+                addresses.by_port.entry((transport, inside, sticky)).or_default().extend(there);
             }
             addresses.hosts.extend(hosts);
         }
@@ -81,7 +84,8 @@ impl Addresses {
             let there = if self.is_host {
                 self.hosts.iter().map(|host| with_port(host, i32::from(listener.port))).collect()
             } else {
-                self.by_port.get(&(listener.transport, listener.port)).cloned().unwrap_or_default()
+                let key = (listener.transport, listener.port, listener.sticky);
+                self.by_port.get(&key).cloned().unwrap_or_default()
             };
             all.extend(there.into_iter().map(|address| format!("{address}/{}", listener.transport)));
         }

@@ -342,6 +342,28 @@ fn addresses_by_exposure() {
 }
 
 #[test]
+fn a_sender_with_templates_is_sent_where_it_stays_with_one_pod() {
+    let owned = |name: &str, ip: &str, affinity: &str| {
+        let ports = json!([{"name": "udp-2055", "port": 2055, "protocol": "UDP"}]);
+        let changes = json!({
+            "spec": {"type": "LoadBalancer", "sessionAffinity": affinity, "ports": ports},
+            "status": {"loadBalancer": {"ingress": [{"ip": ip}]}},
+        });
+        let service = Owned::service(&service("LoadBalancer", &changes));
+        ((Kind::Service, name.to_owned()), Arc::new(service))
+    };
+    // The first keeps port 2055 of a dataset that is gone.
+    let owned =
+        BTreeMap::from([owned("edge", "203.0.113.7", "None"), owned("edge-flow", "203.0.113.8", "ClientIP")]);
+    let addresses = Addresses::of(&validated(&json!({})), &owned, &[], 2, &[]);
+    let of =
+        |source: Json| addresses.of_listeners(&claimant("net/web", 0, json!({"source": source})).listeners);
+    assert_eq!(of(json!({"netflow": {}})), ["203.0.113.8:2055/UDP"]);
+    assert_eq!(of(json!({"udp": {"port": 2055}})), ["203.0.113.7:2055/UDP"]);
+    assert_eq!(addresses.hosts.len(), 2, "the Proxy has both");
+}
+
+#[test]
 fn lost_sources_and_ports_that_do_not_fit() {
     let warned = |spec: &Json, service: Service| -> Vec<String> {
         let outcome = about(spec, &[], &[service], Count::default());

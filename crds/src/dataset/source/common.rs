@@ -28,6 +28,28 @@ fn tls_rules() -> serde_json::Value {
     )])
 }
 
+/// For sources whose `protocols` may leave TCP out.
+pub(super) fn tls_needs_tcp() -> serde_json::Value {
+    rules(&[(
+        "!has(self.tls) || 'TCP' in self.protocols",
+        "tls needs TCP: add TCP to protocols, or leave tls out",
+    )])
+}
+
+/// Transport of a source that has a choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Protocol {
+    /// Datagrams.
+    Udp,
+    /// Connections.
+    Tcp,
+}
+
+pub(super) fn datagrams() -> Vec<Protocol> {
+    vec![Protocol::Udp]
+}
+
 /// What is done with a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum DataFormat {

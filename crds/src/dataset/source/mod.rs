@@ -3,14 +3,24 @@
 //! A further kind of source is a file here, a line in [`sources!`] below, and a file in the operator's `convert`.
 
 mod common;
+mod ebpf;
+mod flows;
 mod http;
+mod ipfix;
+mod netflow;
+mod sflow;
 mod syslog;
 mod tcp;
 mod udp;
 
-pub use common::{DataFormat, Oversize, Tls};
+pub use common::{DataFormat, Oversize, Protocol, Tls};
+pub use ebpf::Ebpf;
+pub use flows::{ExporterId, Exporting, FlowOutput, Flows, MacFormat};
 pub use http::{Auth, Http};
-pub use syslog::{KeepRaw, Protocol, SourceZone, Syslog, SyslogMode};
+pub use ipfix::Ipfix;
+pub use netflow::Netflow;
+pub use sflow::Sflow;
+pub use syslog::{KeepRaw, SourceZone, Syslog, SyslogMode};
 pub use tcp::Tcp;
 pub use udp::Udp;
 
@@ -57,6 +67,17 @@ sources! {
     syslog: Syslog,
     /// HTTP requests whose bodies are lines. They are answered 200 when the lines are safe on disk.
     http: Http,
+    /// Flow records of routers and switches: NetFlow 5, 7 and 9 over UDP; IPFIX on the same port is read too. `netflow: {}`
+    /// listens on UDP port 2055.
+    netflow: Netflow,
+    /// Flow records by IPFIX (RFC 7011) over UDP, TCP or TLS; NetFlow on the same UDP port is read too. `ipfix: {}` listens
+    /// on UDP port 4739.
+    ipfix: Ipfix,
+    /// Sampled packets and counters of switches: sFlow version 5 over UDP. `sflow: {}` listens on UDP port 6343.
+    sflow: Sflow,
+    /// JSON objects of eBPF agents over UDP, any number per datagram, pretty-printed or not. `ebpf: {}` listens on UDP port
+    /// 2056.
+    ebpf: Ebpf,
 }
 
 fn exactly_one(members: &[&str]) -> serde_json::Value {

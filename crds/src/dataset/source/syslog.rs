@@ -4,29 +4,22 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    common::{Oversize, Tls},
+    common::{Oversize, Protocol, Tls, datagrams, tls_needs_tcp},
     tcp::{max_connections, max_line_size, read_timeout},
     udp::read_buffer_size,
 };
-use crate::values::{Cidr, Seconds, Size, YEAR, rules};
-
-fn syslog_rules() -> serde_json::Value {
-    rules(&[(
-        "!has(self.tls) || 'TCP' in self.protocols",
-        "tls needs TCP: add TCP to protocols, or leave tls out",
-    )])
-}
+use crate::values::{Cidr, Seconds, Size, YEAR};
 
 /// Syslog over UDP, TCP or TLS.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = syslog_rules()))]
+#[schemars(extend("x-kubernetes-validations" = tls_needs_tcp()))]
 pub struct Syslog {
     /// Port, of UDP, TCP or both.
     #[schemars(range(min = 1, max = 65535))]
     pub port: u16,
     /// UDP: one message per datagram. TCP: octet counting or newlines, found out per connection.
-    #[serde(default = "protocols")]
+    #[serde(default = "datagrams")]
     #[schemars(length(min = 1, max = 2), extend("x-kubernetes-list-type" = "set"))]
     pub protocols: Vec<Protocol>,
     /// Serve the TCP port over TLS (RFC 5425).
@@ -76,22 +69,8 @@ pub struct Syslog {
     pub oversize: Oversize,
 }
 
-fn protocols() -> Vec<Protocol> {
-    vec![Protocol::Udp]
-}
-
 fn timezone() -> String {
     "UTC".to_owned()
-}
-
-/// Transport of syslog.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Protocol {
-    /// One message per datagram.
-    Udp,
-    /// Octet counting or newlines.
-    Tcp,
 }
 
 /// Which syslog format is tried.

@@ -1,17 +1,27 @@
 //! One file per kind of source.
 
+mod ebpf;
+mod flows;
 mod http;
+mod ipfix;
+mod netflow;
+mod sflow;
 mod syslog;
 mod tcp;
 mod udp;
 
-use bytefreezer_crds::dataset::{self, Tls};
+use bytefreezer_crds::dataset::{self, Protocol, Tls};
 use bytefreezer_proxy::config::document::{
-    self, Entry, HttpInput, Lines, Proxied, SyslogInput, TcpInput, UdpInput,
+    self, EbpfInput, Entry, HttpInput, IpfixInput, Lines, NetflowInput, Proxied, SflowInput, SyslogInput,
+    TcpInput, UdpInput,
 };
 use serde_json::Value as Json;
 
+pub(super) use ebpf::ebpf;
 pub(super) use http::http;
+pub(super) use ipfix::ipfix;
+pub(super) use netflow::netflow;
+pub(super) use sflow::sflow;
 pub(super) use syslog::syslog;
 pub(super) use tcp::tcp;
 pub(super) use udp::udp;
@@ -29,6 +39,10 @@ pub(super) fn default_of(input: &Json) -> Result<Json, serde_json::Error> {
         Some("tcp") => entry::<TcpInput>(),
         Some("syslog") => entry::<SyslogInput>(),
         Some("http") => entry::<HttpInput>(),
+        Some("netflow") => entry::<NetflowInput>(),
+        Some("ipfix") => entry::<IpfixInput>(),
+        Some("sflow") => entry::<SflowInput>(),
+        Some("ebpf") => entry::<EbpfInput>(),
         _ => Ok(Json::Null),
     }
 }
@@ -65,6 +79,14 @@ fn proxied(context: &Context<'_>, tls: Option<&Tls>) -> Proxied {
             }
         }),
     }
+}
+
+fn protocol(written: &[Protocol]) -> Vec<document::Protocol> {
+    let one = |protocol: &Protocol| match protocol {
+        Protocol::Udp => document::Protocol::Udp,
+        Protocol::Tcp => document::Protocol::Tcp,
+    };
+    written.iter().map(one).collect()
 }
 
 fn oversize(written: dataset::Oversize) -> document::Oversize {

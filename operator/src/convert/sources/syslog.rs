@@ -1,26 +1,22 @@
 //! `source.syslog`.
 
 use bytefreezer_crds::{
-    dataset::{KeepRaw, Protocol, Syslog, SyslogMode},
+    dataset::{KeepRaw, Syslog, SyslogMode},
     values::ValueError,
 };
 use bytefreezer_proxy::config::document::{self, SourceZone, Streams, SyslogInput};
 
-use super::{Context, common, narrow, oversize, proxied};
+use super::{Context, common, narrow, oversize, protocol, proxied};
 
 pub(in super::super) fn syslog(context: &Context<'_>, syslog: &Syslog) -> Result<SyslogInput, ValueError> {
     let zones = syslog.timezones.iter().map(|zone| SourceZone {
         source: Some(zone.source.as_str().to_owned()),
         timezone: Some(zone.timezone.clone()),
     });
-    let protocols = syslog.protocols.iter().map(|protocol| match protocol {
-        Protocol::Udp => document::Protocol::Udp,
-        Protocol::Tcp => document::Protocol::Tcp,
-    });
     Ok(SyslogInput {
         common: common(context, syslog.port)?,
         proxied: proxied(context, syslog.tls.as_ref()),
-        protocol: protocols.collect(),
+        protocol: protocol(&syslog.protocols),
         syslog_mode: match syslog.mode {
             SyslogMode::Auto => document::SyslogMode::Auto,
             SyslogMode::Rfc3164 => document::SyslogMode::Rfc3164,
