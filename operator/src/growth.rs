@@ -113,8 +113,8 @@ mod tests {
         let refuses = Arc::new(AtomicBool::new(true));
         let answer = Arc::clone(&refuses);
         let (client, asked) = mock::server(move |_, uri| {
-            let refused = uri.contains("spool-edge-1") && answer.load(Relaxed);
-            refused.then(|| mock::status(403, "Forbidden"))
+            let is_one = uri.contains("spool-edge-1");
+            (is_one && answer.load(Relaxed)).then(|| mock::status(403, "Forbidden"))
         });
         let wants = proxy(&json!({"spool": {"size": "2Gi"}}));
         let all = claims(&[

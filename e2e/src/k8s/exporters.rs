@@ -120,7 +120,9 @@ impl Exporter {
     fn template(&mut self) -> Result<()> {
         let mut set = Vec::new();
         put(&mut set, &[TEMPLATE, FIELDS.len() as u16]);
-        FIELDS.iter().for_each(|(kind, length)| put(&mut set, &[*kind, *length]));
+        for (kind, length) in FIELDS {
+            put(&mut set, &[kind, length]);
+        }
         self.send(0, 1, &set)
     }
 

@@ -68,7 +68,6 @@ fn pairs_on_one_proxy() {
     let (syslog, tcp) = (json!({"syslog": {"port": 514}}), json!({"tcp": {"port": 514}}));
     let http = |path: &str| json!({"source": {"http": {"port": 80, "path": path}}});
     let both = json!({"syslog": {"port": 514, "protocols": ["UDP", "TCP"]}});
-    // What is first, what comes second, and a part of the message when it is refused.
     let table: Vec<(Json, Json, Option<&str>)> = vec![
         (udp(514), udp(515), None),
         (udp(514), json!({"source": tcp}), None),
@@ -95,28 +94,6 @@ fn pairs_on_one_proxy() {
             sources(syslog.clone(), json!(["10.0.0.0/8"])),
             sources(syslog.clone(), json!(["::ffff:10.0.0.0/104"])),
             Some("10.0.0.0/8 on UDP 514 belongs"),
-        ),
-        (json!({"source": {"netflow": {}}}), json!({"source": {"ipfix": {}}}), None),
-        (json!({"source": {"sflow": {}}}), json!({"source": {"ebpf": {}}}), None),
-        (
-            json!({"source": {"netflow": {}}}),
-            json!({"source": {"ipfix": {"port": 2055}}}),
-            Some("UDP 2055 is taken for netflow by net/a"),
-        ),
-        (
-            json!({"source": {"netflow": {"port": 4739}}}),
-            json!({"source": {"ipfix": {"protocols": ["TCP"]}}}),
-            None,
-        ),
-        (
-            sources(json!({"ipfix": {}}), json!(["10.1.0.0/16"])),
-            sources(json!({"ipfix": {"protocols": ["UDP", "TCP"]}}), json!(["10.2.0.0/16"])),
-            None,
-        ),
-        (
-            json!({"source": {"ipfix": {"protocols": ["TCP"], "tls": {"secretRef": {"name": "one"}}}}, "allowedSources": ["10.1.0.0/16"]}),
-            json!({"source": {"ipfix": {"protocols": ["TCP"]}}, "allowedSources": ["10.2.0.0/16"]}),
-            Some("whose tls differs"),
         ),
         (http("/a"), http("/b"), None),
         (http("/a"), http("/a"), Some("on TCP 80 belongs to net/a already")),
@@ -157,6 +134,40 @@ fn pairs_on_one_proxy() {
             Some("overlaps 10.2.0.0/16 of net/a"),
         ),
     ];
+    judged(&table);
+}
+
+#[test]
+fn pairs_of_flows_on_one_proxy() {
+    let sources = |source: Json, list: Json| json!({"source": source, "allowedSources": list});
+    judged(&[
+        (json!({"source": {"netflow": {}}}), json!({"source": {"ipfix": {}}}), None),
+        (json!({"source": {"sflow": {}}}), json!({"source": {"ebpf": {}}}), None),
+        (
+            json!({"source": {"netflow": {}}}),
+            json!({"source": {"ipfix": {"port": 2055}}}),
+            Some("UDP 2055 is taken for netflow by net/a"),
+        ),
+        (
+            json!({"source": {"netflow": {"port": 4739}}}),
+            json!({"source": {"ipfix": {"protocols": ["TCP"]}}}),
+            None,
+        ),
+        (
+            sources(json!({"ipfix": {}}), json!(["10.1.0.0/16"])),
+            sources(json!({"ipfix": {"protocols": ["UDP", "TCP"]}}), json!(["10.2.0.0/16"])),
+            None,
+        ),
+        (
+            json!({"source": {"ipfix": {"protocols": ["TCP"], "tls": {"secretRef": {"name": "one"}}}}, "allowedSources": ["10.1.0.0/16"]}),
+            json!({"source": {"ipfix": {"protocols": ["TCP"]}}, "allowedSources": ["10.2.0.0/16"]}),
+            Some("whose tls differs"),
+        ),
+    ]);
+}
+
+/// What is first, what comes second, and a part of the message when it is refused.
+fn judged(table: &[(Json, Json, Option<&str>)]) {
     for (a, b, expected) in table {
         let verdict = second(a.clone(), b.clone());
         match expected {
