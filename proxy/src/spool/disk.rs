@@ -21,7 +21,7 @@ pub struct Listed {
     pub name: String,
     /// A folder.
     pub folder: bool,
-    /// Length in bytes.
+    /// Length in bytes; 0 when it cannot be looked at.
     pub len: u64,
 }
 
@@ -170,13 +170,14 @@ impl Disk for RealDisk {
         let mut listed = Vec::new();
         for entry in entries {
             let entry = entry?;
-            // A name that vanished meanwhile is no error.
-            let Ok(meta) = entry.metadata() else { continue };
-            listed.push(Listed {
-                name: entry.file_name().to_string_lossy().into_owned(),
-                folder: meta.is_dir(),
-                len: meta.len(),
-            });
+            let (folder, len) = match entry.metadata() {
+                Ok(meta) => (meta.is_dir(), meta.len()),
+                // A name that vanished meanwhile is no error.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                // What cannot be looked at is there nevertheless: whoever opens it learns why.
+                Err(_) => (entry.file_type().is_ok_and(|kind| kind.is_dir()), 0),
+            };
+            listed.push(Listed { name: entry.file_name().to_string_lossy().into_owned(), folder, len });
         }
         Ok(listed)
     }

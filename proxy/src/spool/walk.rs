@@ -27,7 +27,7 @@ pub enum Piece {
     Bad {
         /// Where.
         at: Range<usize>,
-        /// The header when it can be believed: then the length is that of a member.
+        /// The header when it can be believed: then the length is that of a member, whose trailer agrees with it.
         info: Option<MemberInfo>,
     },
 }
@@ -37,6 +37,14 @@ impl Piece {
     pub fn at(&self) -> Range<usize> {
         match self {
             Self::Sound { at, .. } | Self::Bad { at, .. } => at.clone(),
+        }
+    }
+
+    /// Its header, when there is one to believe.
+    pub fn info(&self) -> Option<MemberInfo> {
+        match self {
+            Self::Sound { info, .. } => Some(*info),
+            Self::Bad { info, .. } => *info,
         }
     }
 }
@@ -56,7 +64,7 @@ pub fn pieces(bytes: &[u8]) -> Vec<Piece> {
         let end = (at + 1..bytes.len())
             .find(|place| bytes.get(*place) == Some(&0x1f) && sound(bytes, *place).is_some())
             .unwrap_or(bytes.len());
-        let info = info.filter(|info| at + info.len as usize == end);
+        let info = info.filter(|info| at + info.len as usize == end && word(bytes, end - 4) == Some(info.raw_len));
         found.push(Piece::Bad { at: at..end, info });
         at = end;
     }

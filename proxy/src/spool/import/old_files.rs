@@ -53,10 +53,10 @@ pub struct Folder {
 /// Everything found that is not a dataset's folder and does not belong to us.
 pub type Foreign = Vec<PathBuf>;
 
-/// Whether there is anything to adopt or to report.
+/// Whether there is, or may be, anything to adopt or to report.
 pub fn any(directory: &Path) -> bool {
     let mut foreign = Vec::new();
-    folders(directory, &mut foreign).is_ok_and(|found| !found.is_empty()) || !foreign.is_empty()
+    !folders(directory, &mut foreign).is_ok_and(|found| found.is_empty()) || !foreign.is_empty()
 }
 
 /// All folders of datasets, and what is none. A name that is no legal id cannot be delivered: L-10.
@@ -217,7 +217,11 @@ fn list(folder: &Path) -> io::Result<Vec<Entry>> {
     let mut found = Vec::new();
     for entry in entries {
         let entry = entry?;
-        let Ok(meta) = entry.metadata() else { continue };
+        let meta = match entry.metadata() {
+            // It vanished meanwhile.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            other => other?,
+        };
         let text = entry.file_name().into_string();
         let modified = meta.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
         found.push(Entry {

@@ -106,7 +106,7 @@ impl Recovery<'_> {
                 metas.push(name);
             } else if let Some(other) = self
                 .found
-                .insert(name.stamp, Found { name: name.clone(), tree, len: file.len, has_meta: false })
+                .insert(name.stamp, Found { name: name.clone(), tree, has_meta: false })
             {
                 // A rename is atomic, so somebody copied it. The one in the DLQ tree counts.
                 tracing::warn!(batch = %name.data(), "a batch file is there twice; the copy outside the DLQ is set aside in quarantine");
@@ -177,7 +177,7 @@ impl Recovery<'_> {
     ) -> Result<Option<Rebuild>, (PathBuf, io::Error)> {
         if let Some(file) = file {
             let path = || self.store.layout.data(file.tree, &file.name);
-            return self.sound_part(file, batch).map_err(|error| (path(), error));
+            return self.sound_part(file, batch).map(Some).map_err(|error| (path(), error));
         }
         let unread = |path: PathBuf| (path, io::Error::other("its folder cannot be read"));
         let Some(opening) = &batch.opening else {
@@ -210,18 +210,12 @@ impl Recovery<'_> {
         if found.iter().all(|piece| matches!(piece, Piece::Bad { .. })) {
             return self.set_aside(file, 0);
         }
-        for piece in found {
-            let info = match piece {
-                Piece::Sound { info, .. } => Some(info),
-                Piece::Bad { info, .. } => info,
-            };
-            if let Some(info) = info {
-                class = info.class;
-                lines += u64::from(info.lines);
-                raw += u64::from(info.raw_len);
-            }
+        for info in found.iter().filter_map(Piece::info) {
+            class = info.class;
+            lines += u64::from(info.lines);
+            raw += u64::from(info.raw_len);
         }
-        self.push(file, class, lines, raw, file.len);
+        self.push(file, class, lines, raw, bytes.len() as u64);
         self.out.damaged.push(file.name.stamp);
         Ok(())
     }

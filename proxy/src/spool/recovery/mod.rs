@@ -75,7 +75,6 @@ struct Logged {
 struct Found {
     name: Name,
     tree: Tree,
-    len: u64,
     has_meta: bool,
 }
 

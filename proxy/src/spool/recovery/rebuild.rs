@@ -9,11 +9,11 @@ use crc32fast::Hasher;
 
 use super::{Found, Logged, Recovery, each_segment};
 use crate::{
-    batch::{MEMBER_MIN, StreamKey},
+    batch::{Class, MEMBER_MIN, StreamKey},
     spool::{
         Stamp,
         files::{Name, Tree},
-        frame::{Header, Kind, Totals, word},
+        frame::{Header, Kind, Opening, Totals},
         member::Compressor,
         walk::{Piece, pieces},
     },
@@ -43,56 +43,46 @@ pub(super) struct Rebuild {
 
 impl Recovery<'_> {
     /// What of a file can be relied on; the rest is cut off when the log has it.
-    pub(super) fn sound_part(&self, file: &Found, batch: &Logged) -> io::Result<Option<Rebuild>> {
+    pub(super) fn sound_part(&self, file: &Found, batch: &Logged) -> io::Result<Rebuild> {
         let bytes = self.store.read(file.tree, &file.name)?;
         let found = pieces(&bytes);
-        let class = found.iter().find_map(|piece| match piece {
-            Piece::Sound { info, .. } => Some(info.class),
-            Piece::Bad { .. } => None,
-        });
-        let key = match (&batch.opening, class) {
-            (Some(opening), _) => opening.key(),
-            (None, Some(class)) => {
+        let headers = || found.iter().filter_map(Piece::info);
+        let key = batch.opening.as_ref().map_or_else(
+            || {
+                // The first frame went once the file was durable. Where not even a header is left the stricter class holds.
+                let class = headers().next().map_or(Class::Acknowledged, |info| info.class);
                 StreamKey { dataset: file.name.key.clone(), hint: file.name.hint.clone(), class }
-            }
-            // Never synced, and its first frame is gone: it was delivered.
-            (None, None) => {
-                self.store.remove(file.tree, &file.name, file.has_meta)?;
-                return Ok(None);
-            }
-        };
+            },
+            Opening::key,
+        );
         let mut rebuild = Rebuild::new(file.name.clone(), file.tree, key);
         rebuild.has_meta = file.has_meta;
         rebuild.totals = batch.totals;
-        let last_sound = found.iter().rposition(|piece| matches!(piece, Piece::Sound { .. }));
-        for (index, piece) in found.iter().enumerate() {
+        rebuild.first_ns = headers().next().map_or(0, |info| info.first_ns);
+        for piece in &found {
             match piece {
                 Piece::Sound { at, info, raw_crc } => {
-                    rebuild.first_ns = if rebuild.len == 0 { info.first_ns } else { rebuild.first_ns };
                     rebuild.len = at.end as u64;
                     rebuild.count(info.lines, info.raw_len, *raw_crc);
                 }
+                // The log has all that follows: the file was torn here.
+                Piece::Bad { .. } if batch.first_offset.is_none_or(|first| first <= rebuild.raw) => break,
                 Piece::Bad { at, info } => {
-                    let log_reaches_back = batch.first_offset.is_some_and(|first| first <= rebuild.raw);
-                    if log_reaches_back || last_sound.is_none_or(|last| index > last) {
-                        break;
-                    }
-                    // The length of what is lost: from the header, else from the trailer.
-                    let lost = bytes.get(at.clone()).unwrap_or_default();
-                    let raw_len = info.map_or_else(
-                        || word(lost, lost.len().saturating_sub(4)).unwrap_or(0),
-                        |info| info.raw_len,
-                    );
-                    rebuild.raw += u64::from(raw_len);
+                    rebuild.len = at.end as u64;
+                    rebuild.raw += info.map_or(0, |info| u64::from(info.raw_len));
                     rebuild.lines += info.map_or(0, |info| u64::from(info.lines));
                     rebuild.damaged = true;
                 }
             }
         }
-        if rebuild.len < file.len {
+        if rebuild.damaged {
+            // Nobody may know how much was lost, but the log went on from here at the earliest.
+            rebuild.raw = rebuild.raw.max(batch.first_offset.unwrap_or(0));
+        }
+        if rebuild.len < bytes.len() as u64 {
             self.store.disk.truncate(&self.store.layout.data(file.tree, &file.name), rebuild.len)?;
         }
-        Ok(Some(rebuild))
+        Ok(rebuild)
     }
 
     pub(super) fn replay(&mut self, rebuilds: &mut HashMap<Stamp, Rebuild>) -> io::Result<()> {
@@ -241,11 +231,11 @@ impl Recovery<'_> {
     }
 
     fn finish_one(&mut self, batch: &Rebuild) -> io::Result<()> {
-        if batch.lines == 0 {
+        if batch.lines == 0 && !batch.damaged {
             return self.store.remove(batch.tree, &batch.name, batch.has_meta);
         }
         let (name, tree) = (batch.name.clone(), batch.tree);
-        let file = Found { name, tree, len: batch.len, has_meta: batch.has_meta };
+        let file = Found { name, tree, has_meta: batch.has_meta };
         if !batch.damaged && batch.totals.is_some_and(|totals| !batch.matches(totals)) {
             return self.set_aside(&file, batch.totals.map_or(batch.lines, |totals| totals.lines));
         }

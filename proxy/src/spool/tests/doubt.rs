@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::ErrorKind,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -16,6 +17,7 @@ use super::{
 };
 use crate::{
     batch::Class,
+    config::Spooling,
     spool::frame::{self, Kind},
 };
 
@@ -66,6 +68,72 @@ async fn frames_of_a_batch_whose_name_this_version_does_not_take_are_set_aside()
     assert!(rig.all().is_empty());
     let kept = files(&folder(dir.path()).join("quarantine")).remove(0);
     assert_eq!(fs::read(kept).unwrap(), b"one\ntwo\nthree\n");
+}
+
+/// A folder as a kill leaves it: of the open batch in `slow` the file has `first`, one member each, of which the log knows
+/// nothing any more; what came later is in the log only.
+pub async fn checkpointed(first: &[&str], later: &[&str]) -> (tempfile::TempDir, Spooling) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut limits = settings(dir.path());
+    limits.max_size_bytes = 4 << 20;
+    let rig = Rig::open(limits.clone()).await;
+    let (slow, fast) = (stream("slow", ACK, batching()), stream("fast", ACK, batching()));
+    for text in first {
+        rig.commit(member(&slow, text)).await;
+    }
+    let retired = || rig.spool.shared_for_tests().metrics().segments_removed.get();
+    for round in 0..5000 {
+        // Far enough below its bound that it is not shortened again.
+        if retired() > 0 && rig.handle.usage().log_bytes <= 384 << 10 {
+            break;
+        }
+        rig.commit(member(&fast, &noise(round, 20_000))).await;
+        for entry in rig.handle.entries(&key("fast"), &[crate::spool::State::Queue], None, 5) {
+            rig.handle.delivered(entry.stamp).await.unwrap();
+        }
+    }
+    assert!(retired() > 0);
+    for text in later {
+        rig.commit(raw(&slow, text)).await;
+    }
+    (dir, limits)
+}
+
+fn file_of_slow(dir: &Path) -> PathBuf {
+    let found = files(&folder(dir).join("batches/acme/slow"));
+    assert_eq!(found.len(), 1, "{found:?}");
+    found[0].clone()
+}
+
+fn text_of_slow(rig: &Rig) -> String {
+    let entries = rig.handle.entries(&key("slow"), &ALL, None, 10);
+    entries.iter().map(|entry| rig.text(entry.stamp)).collect()
+}
+
+/// What a bit flip, or a page that is lost, does to one member: the lines after it are sound, in the file or in the log.
+#[tokio::test]
+async fn a_damaged_member_of_an_open_batch_costs_nothing_but_its_lines() {
+    let cases: [(&[&str], fn(&mut Vec<u8>), &str); 3] = [
+        (&["one\n"], |bytes| bytes[44] ^= 1, "two\nthree\n"),
+        (&["zero\n", "one\n"], |bytes| *bytes.last_mut().unwrap() ^= 1, "zero\ntwo\nthree\n"),
+        // Nobody can say how long it was.
+        (&["one\n"], |bytes| bytes.fill(0), "two\nthree\n"),
+    ];
+    for (first, damage, left) in cases {
+        let (dir, limits) = checkpointed(first, &["two\n", "three\n"]).await;
+        let file = file_of_slow(dir.path());
+        let mut bytes = fs::read(&file).unwrap();
+        damage(&mut bytes);
+        fs::write(&file, bytes).unwrap();
+        let rig = Rig::open(limits.clone()).await;
+        rig.until("what is damaged is set aside", |_| !file.exists()).await;
+        rig.until("the rest is there", |rig| text_of_slow(rig) == left).await;
+        assert_eq!(files(&folder(dir.path()).join("quarantine")).len(), 1, "{left:?}");
+        rig.balanced();
+        drop(rig);
+        let rig = Rig::open(limits).await;
+        assert_eq!(text_of_slow(&rig), left);
+    }
 }
 
 /// Fails each sync of a batch file once; returns how many failed.

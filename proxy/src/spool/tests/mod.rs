@@ -9,6 +9,7 @@ mod limits;
 mod load;
 mod model;
 pub mod rig;
+mod rights;
 mod setbacks;
 mod sim_disk;
 mod takeover;

@@ -256,7 +256,6 @@ impl Instance {
         let found = pieces(&bytes);
         let frames = logged.map_or(&[][..], |logged| &logged.lines);
         let first = frames.first().map(|frame| frame.offset);
-        let last_sound = found.iter().rposition(|piece| matches!(piece, Piece::Sound { .. }));
         let mut out = Assembled { file_is_whole: true, ..Assembled::default() };
         let mut crc = crc32fast::Hasher::new();
         let mut count = |out: &mut Assembled, lines: u32, raw_len: u32, raw_crc: u32| {
@@ -264,7 +263,7 @@ impl Instance {
             out.raw += u64::from(raw_len);
             crc.combine(&crc32fast::Hasher::new_with_initial_len(raw_crc, u64::from(raw_len)));
         };
-        for (index, piece) in found.iter().enumerate() {
+        for piece in &found {
             match piece {
                 Piece::Sound { info, raw_crc, .. } => count(&mut out, info.lines, info.raw_len, *raw_crc),
                 Piece::Bad { at, info } => {
@@ -274,12 +273,12 @@ impl Instance {
                         break;
                     }
                     out.lost.push(at.clone());
-                    if last_sound.is_none_or(|last| index > last) {
-                        break;
-                    }
                     out.raw += info.map_or(0, |info| u64::from(info.raw_len));
                 }
             }
+        }
+        if !out.lost.is_empty() {
+            out.raw = out.raw.max(first.unwrap_or(0));
         }
         for frame in frames.iter().filter(|frame| frame.offset + u64::from(frame.raw_len) > 0) {
             if frame.offset < out.raw {
