@@ -35,7 +35,7 @@ use bytefreezer_proxy::{
     ids::{DatasetKey, Hint},
     spool::{
         Stamp,
-        frame::{self, Header, Kind},
+        frame::{self, Header, Kind, Mark},
         member::Compressor,
     },
 };
@@ -285,11 +285,12 @@ fn frames() {
         raw_len: lines.len() as u32,
         raw_crc: 0,
     };
+    let mark = Mark { segment: 1, salt: 7 };
     measured(&mut || {
         for _ in 0..100 {
-            frame::encode(&header(&small), 1, 0, &small, &mut out);
+            frame::encode(&header(&small), mark, 0, &small, &mut out);
         }
-        frame::encode(&header(&large), 1, 0, &large, &mut out);
+        frame::encode(&header(&large), mark, 0, &large, &mut out);
     });
     black_box(out);
 }

@@ -16,6 +16,26 @@ pub const ALIGN: usize = 8;
 pub const MAX_PAYLOAD: usize = 64 << 20;
 const MAGIC: u8 = 0xBF;
 
+/// What all frames of a segment bear, so that nothing else is taken for one of them: neither what was in its place before,
+/// nor what a sender made to look like a frame, who cannot know the salt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Number of the segment.
+    pub segment: u32,
+    /// Random bits of its header, 48 of them; 0 in segments of version 1.
+    pub salt: u64,
+}
+
+impl Mark {
+    fn high(self) -> [u8; 2] {
+        ((self.salt >> 32) as u16).to_le_bytes()
+    }
+
+    fn low(self) -> u32 {
+        self.salt as u32
+    }
+}
+
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -86,10 +106,11 @@ pub fn length(payload: usize) -> usize {
 }
 
 /// Appends a frame to `out`.
-pub fn encode(header: &Header, segment: u32, synced: u32, payload: &[u8], out: &mut Vec<u8>) {
+pub fn encode(header: &Header, mark: Mark, synced: u32, payload: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
-    out.extend_from_slice(&[MAGIC, header.kind as u8, 0, 0]);
-    out.extend_from_slice(&segment.to_le_bytes());
+    out.extend_from_slice(&[MAGIC, header.kind as u8]);
+    out.extend_from_slice(&mark.high());
+    out.extend_from_slice(&mark.segment.to_le_bytes());
     out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&header.stamp.0.to_le_bytes());
@@ -99,7 +120,7 @@ pub fn encode(header: &Header, segment: u32, synced: u32, payload: &[u8], out: &
     out.extend_from_slice(&header.lines.to_le_bytes());
     out.extend_from_slice(&header.raw_len.to_le_bytes());
     out.extend_from_slice(&header.raw_crc.to_le_bytes());
-    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&mark.low().to_le_bytes());
     out.extend_from_slice(payload);
     let end = out.len();
     out.resize(start + length(payload.len()), 0);
@@ -108,22 +129,27 @@ pub fn encode(header: &Header, segment: u32, synced: u32, payload: &[u8], out: &
     }
 }
 
-/// Gives all frames in `bytes` another segment number, for writing them again after a failed sync.
-pub fn move_to_segment(bytes: &mut [u8], segment: u32) {
+/// Gives all frames in `bytes` the mark of another segment, for writing them again after a failed sync.
+pub fn move_to_segment(bytes: &mut [u8], mark: Mark) {
     let mut at = 0;
     while let Some(len) = word(bytes, at + 8) {
         let end = at + HEADER + len as usize;
         let Some(frame) = bytes.get_mut(at..end) else { return };
-        put(frame, 4, segment);
+        if let Some(place) = frame.get_mut(2..4) {
+            place.copy_from_slice(&mark.high());
+        }
+        put(frame, 4, mark.segment);
         put(frame, 28, 0);
+        put(frame, 52, mark.low());
         seal(frame);
         at += length(len as usize);
     }
 }
 
 /// Reads the frame at the start of `bytes`.
-pub fn decode(bytes: &[u8], segment: u32) -> Option<Frame<'_>> {
-    if *bytes.first()? != MAGIC || word(bytes, 4)? != segment {
+pub fn decode(bytes: &[u8], mark: Mark) -> Option<Frame<'_>> {
+    let marked = word(bytes, 4)? == mark.segment && salt(bytes)? == mark.salt;
+    if *bytes.first()? != MAGIC || !marked {
         return None;
     }
     let kind = Kind::from_byte(*bytes.get(1)?)?;
@@ -145,6 +171,11 @@ pub fn decode(bytes: &[u8], segment: u32) -> Option<Frame<'_>> {
         raw_crc: word(bytes, 48)?,
     };
     Some(Frame { header, synced: word(bytes, 28)?, payload })
+}
+
+/// The salt that the frame at the start of `bytes` bears.
+pub fn salt(bytes: &[u8]) -> Option<u64> {
+    Some(u64::from(word(bytes, 0)? >> 16) << 32 | u64::from(word(bytes, 52)?))
 }
 
 fn seal(frame: &mut [u8]) {
@@ -284,6 +315,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const fn mark(segment: u32) -> Mark {
+        Mark { segment, salt: 0x1234_5678_9abc }
+    }
+
     fn header(stamp: u64) -> Header {
         Header {
             kind: Kind::Raw,
@@ -302,36 +337,39 @@ mod tests {
             stamp in any::<u64>(), payload in proptest::collection::vec(any::<u8>(), 0..300), flip in any::<prop::sample::Index>()
         ) {
             let mut bytes = Vec::new();
-            encode(&header(stamp), 5, 4096, &payload, &mut bytes);
+            encode(&header(stamp), mark(5), 4096, &payload, &mut bytes);
             prop_assert_eq!(bytes.len() % ALIGN, 0);
-            let frame = decode(&bytes, 5).unwrap();
+            let frame = decode(&bytes, mark(5)).unwrap();
             prop_assert_eq!(frame.header, header(stamp));
             prop_assert_eq!((frame.payload, frame.synced), (&payload[..], 4096));
-            prop_assert!(decode(&bytes, 6).is_none(), "a frame of another segment is no frame");
+            prop_assert!(decode(&bytes, mark(6)).is_none(), "a frame of another segment is no frame");
+            for salt in [0, 0x1234_5678_9abd, 0x9234_5678_9abc] {
+                prop_assert!(decode(&bytes, Mark { segment: 5, salt }).is_none(), "nor is one without its salt");
+            }
             let bit = flip.index((HEADER + payload.len()) * 8);
             bytes[bit / 8] ^= 1 << (bit % 8);
-            prop_assert!(decode(&bytes, 5).is_none());
+            prop_assert!(decode(&bytes, mark(5)).is_none());
         }
 
         #[test]
         fn any_bytes_are_a_frame_or_none(bytes in proptest::collection::vec(any::<u8>(), 0..200), segment in any::<u32>()) {
-            let _ = decode(&bytes, segment);
+            let _ = decode(&bytes, mark(segment));
             let mut bytes = bytes;
-            move_to_segment(&mut bytes, segment);
+            move_to_segment(&mut bytes, mark(segment));
         }
     }
 
     #[test]
     fn frames_can_move_to_another_segment() {
         let mut bytes = Vec::new();
-        encode(&header(1), 5, 4096, b"a\n", &mut bytes);
+        encode(&header(1), mark(5), 4096, b"a\n", &mut bytes);
         let second = bytes.len();
-        encode(&header(2), 5, 4096, b"bbbbbbbbbbbbbbbb\n", &mut bytes);
-        move_to_segment(&mut bytes, 6);
+        encode(&header(2), mark(5), 4096, b"bbbbbbbbbbbbbbbb\n", &mut bytes);
+        move_to_segment(&mut bytes, mark(6));
         let (first, rest) = bytes.split_at(second);
-        assert_eq!(decode(first, 6).unwrap().header.stamp, Stamp(1));
-        assert_eq!(decode(rest, 6).unwrap().payload, b"bbbbbbbbbbbbbbbb\n");
-        assert_eq!(decode(rest, 6).unwrap().synced, 0);
+        assert_eq!(decode(first, mark(6)).unwrap().header.stamp, Stamp(1));
+        assert_eq!(decode(rest, mark(6)).unwrap().payload, b"bbbbbbbbbbbbbbbb\n");
+        assert_eq!(decode(rest, mark(6)).unwrap().synced, 0);
     }
 
     #[test]

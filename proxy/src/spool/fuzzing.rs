@@ -6,7 +6,7 @@ use std::{cell::RefCell, io::Cursor};
 use super::{
     Stamp,
     files::{Layout, Name},
-    frame::{self, Cut, Header, Kind, Opening, Totals},
+    frame::{self, Cut, Header, Kind, Mark, Opening, Totals},
     import,
     member::{Compressor, parse_header},
     meta::Meta,
@@ -21,7 +21,9 @@ pub fn log_segment(bytes: &[u8]) {
     let number = frame::word(bytes, 0).unwrap_or(1);
     let synced = frame::word(bytes, 4).unwrap_or(0);
     as_segment(bytes, number, synced);
-    let header = SegmentHeader { number, previous_synced: 0, created: 1, reserved: 2 };
+    let salt = frame::salt(bytes).unwrap_or(0);
+    let header = SegmentHeader { number, previous_synced: 0, created: 1, reserved: 2, salt };
+    let mark = Mark { segment: number, salt };
     assert_eq!(SegmentHeader::decode(&header.page()), Some(header));
     if let Some(header) = SegmentHeader::decode(bytes) {
         assert_eq!(SegmentHeader::decode(&header.page()), Some(header));
@@ -29,17 +31,17 @@ pub fn log_segment(bytes: &[u8]) {
 
     let mut log = header.page();
     let control = Header::control(Kind::Raw, Stamp(1), 0, 0);
-    frame::encode(&control, number, 0, bytes, &mut log);
+    frame::encode(&control, mark, 0, bytes, &mut log);
     log.extend_from_slice(bytes);
     log.resize(log.len().next_multiple_of(frame::ALIGN), 0);
     let synced = log.len() as u32;
-    frame::encode(&control, number, synced, b"end", &mut log);
+    frame::encode(&control, mark, synced, b"end", &mut log);
     let found = as_segment(&log, number, synced);
     assert!(found >= 2, "a synced frame is found whatever is before it");
     // The same after a failed sync.
-    let moved = number.wrapping_add(1);
+    let moved = Mark { segment: number.wrapping_add(1), salt: salt ^ 1 };
     let mut round = Vec::new();
-    frame::encode(&control, number, synced, bytes, &mut round);
+    frame::encode(&control, mark, synced, bytes, &mut round);
     frame::move_to_segment(&mut round, moved);
     assert_eq!(frame::decode(&round, moved).unwrap().payload, bytes);
     frame::move_to_segment(&mut bytes.to_vec(), moved);

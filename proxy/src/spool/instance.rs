@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::disk::{Disk, RealDisk};
 
 const PREFIX: &str = ".instance-";
-/// What this program writes and reads.
-const FORMAT: u32 = 1;
+/// What this program writes; it reads all before it.
+const FORMAT: u32 = 2;
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Format {
@@ -103,9 +103,13 @@ pub fn try_claim(folder: &Path) -> io::Result<Option<Instance>> {
 
 fn read_format(folder: &Path) -> io::Result<Option<Format>> {
     let path = folder.join("FORMAT");
+    let mut spool_id = None;
     match fs::read(&path) {
         Ok(bytes) => match serde_json::from_slice::<Format>(&bytes) {
-            Ok(format) => return Ok((format.format <= FORMAT).then_some(format)),
+            Ok(format) if format.format > FORMAT => return Ok(None),
+            Ok(format) if format.format == FORMAT => return Ok(Some(format)),
+            // From here on it is nothing for the version that wrote it.
+            Ok(older) => spool_id = Some(older.spool_id),
             Err(error) if serde_json::from_slice::<serde_json::Value>(&bytes).is_ok() => {
                 tracing::warn!(path = %path.display(), %error, "unknown spool format");
                 return Ok(None);
@@ -116,7 +120,7 @@ fn read_format(folder: &Path) -> io::Result<Option<Format>> {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let format = Format { format: FORMAT, spool_id: unused_id(folder) };
+    let format = Format { format: FORMAT, spool_id: spool_id.unwrap_or_else(|| unused_id(folder)) };
     RealDisk.replace(&path, &serde_json::to_vec(&format)?)?;
     RealDisk.sync_dir(folder)?;
     Ok(Some(format))
@@ -136,9 +140,14 @@ fn ids(directory: &Path) -> HashSet<u16> {
     existing(directory).unwrap_or_default().into_iter().filter_map(id_of).collect()
 }
 
-/// A random number: the standard library's hash maps are seeded with one.
+/// A random id.
 pub fn random_id() -> u16 {
-    RandomState::new().hash_one(0_u8) as u16
+    random() as u16
+}
+
+/// A random number: the standard library's hash maps are seeded with one.
+pub fn random() -> u64 {
+    RandomState::new().hash_one(0_u8)
 }
 
 #[cfg(test)]
@@ -178,9 +187,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         drop(claim(dir.path()).unwrap());
         let format = dir.path().join(".instance-0/FORMAT");
-        fs::write(&format, r#"{"format":2,"spool_id":1}"#).unwrap();
+        fs::write(&format, r#"{"format":3,"spool_id":1}"#).unwrap();
         let other = claim(dir.path()).unwrap();
         assert!(other.folder.ends_with(".instance-1"));
-        assert_eq!(fs::read_to_string(&format).unwrap(), r#"{"format":2,"spool_id":1}"#);
+        assert_eq!(fs::read_to_string(&format).unwrap(), r#"{"format":3,"spool_id":1}"#);
+    }
+
+    #[test]
+    fn an_older_format_becomes_ours_and_keeps_its_id() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(claim(dir.path()).unwrap());
+        let format = dir.path().join(".instance-0/FORMAT");
+        fs::write(&format, r#"{"format":1,"spool_id":17}"#).unwrap();
+        assert_eq!(claim(dir.path()).unwrap().spool_id, 17);
+        assert_eq!(fs::read_to_string(&format).unwrap(), r#"{"format":2,"spool_id":17}"#);
     }
 }

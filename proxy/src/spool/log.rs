@@ -4,7 +4,8 @@ use std::{collections::VecDeque, io, time::Instant};
 
 use super::{
     disk::DiskFile,
-    frame::{self, Header},
+    frame::{self, Header, Mark},
+    instance::random,
     segment::{PAGE, SECOND, SegmentHeader},
     stamps::Stamps,
     store::Store,
@@ -38,6 +39,8 @@ pub struct Log {
     store: Store,
     segment_bytes: u64,
     number: u32,
+    /// Of the current segment.
+    salt: u64,
     /// Offset in the current segment up to which everything is synced.
     synced: u64,
     current: Option<Current>,
@@ -57,6 +60,7 @@ impl Log {
             store,
             segment_bytes,
             number: number.saturating_sub(1),
+            salt: 0,
             synced: 0,
             current: None,
             segments: VecDeque::new(),
@@ -82,7 +86,7 @@ impl Log {
             self.current = None;
             let _ = self.make_room(need);
         }
-        frame::encode(header, self.number, self.synced as u32, payload, &mut self.unsynced);
+        frame::encode(header, self.mark(), self.synced as u32, payload, &mut self.unsynced);
         failpoint!("log.append");
         self.number
     }
@@ -179,7 +183,8 @@ impl Log {
     /// After a failure: writes everything since the last good sync to a new segment.
     pub fn repair(&mut self) -> io::Result<()> {
         self.make_room(self.unsynced.len() as u64)?;
-        frame::move_to_segment(&mut self.unsynced, self.number);
+        let mark = self.mark();
+        frame::move_to_segment(&mut self.unsynced, mark);
         self.sync()
     }
 
@@ -201,6 +206,10 @@ impl Log {
     /// Segments up to `last` were removed.
     pub fn forget_up_to(&mut self, last: u32) {
         self.segments.retain(|segment| segment.number > last);
+    }
+
+    fn mark(&self) -> Mark {
+        Mark { segment: self.number, salt: self.salt }
     }
 
     fn abandon(&mut self, error: io::Error) -> io::Error {
@@ -244,6 +253,7 @@ impl Log {
             previous_synced,
             created: self.created,
             reserved: self.reserved,
+            salt: random() >> 16,
         };
         let path = self.store.layout.segment(self.number);
         // Made ahead, it has a durable name, and the header becomes durable with the first frames.
@@ -260,6 +270,7 @@ impl Log {
         }
         failpoint!("segment.created");
         self.synced = PAGE as u64;
+        self.salt = header.salt;
         self.written = 0;
         self.segments.push_back(Segment { number: self.number, bytes });
         self.current = Some(Current { file, header, size: bytes, second: true, durable: !ahead });

@@ -75,10 +75,11 @@ pub fn note_settled(store: &Store, kept: &[u32], recovered: &Recovered) -> io::R
     let Some(last) = kept.last().copied().filter(|_| !settled.is_empty()) else { return Ok(()) };
     let path = store.layout.segment(last);
     let mut bytes = store.disk.read(&path)?;
+    let mark = segment::mark(&bytes, last);
     bytes.truncate(segment::read(&bytes, last, 0).end);
     bytes.resize(bytes.len().max(segment::PAGE), 0);
     for stamp in settled {
-        frame::encode(&Header::control(Kind::Settled, stamp, 0, 0), last, 0, &[], &mut bytes);
+        frame::encode(&Header::control(Kind::Settled, stamp, 0, 0), mark, 0, &[], &mut bytes);
     }
     store.disk.replace(&path, &bytes)?;
     store.disk.sync_dir(&store.layout.log())

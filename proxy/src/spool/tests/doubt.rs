@@ -18,7 +18,10 @@ use super::{
 use crate::{
     batch::Class,
     config::Spooling,
-    spool::frame::{self, Kind},
+    spool::{
+        frame::{self, Kind},
+        segment,
+    },
 };
 
 const ACK: Class = Class::Acknowledged;
@@ -58,10 +61,11 @@ async fn frames_of_a_batch_whose_name_this_version_does_not_take_are_set_aside()
     let number = number_of(&segment);
     let mut bytes = fs::read(&segment).unwrap();
     let at = places(&bytes, number, Kind::Open)[0];
-    let open = frame::decode(&bytes[at..], number).unwrap();
+    let mark = segment::mark(&bytes, number);
+    let open = frame::decode(&bytes[at..], mark).unwrap();
     let payload = String::from_utf8_lossy(open.payload).replace("acme", "root");
     let mut other = Vec::new();
-    frame::encode(&open.header, number, open.synced, payload.as_bytes(), &mut other);
+    frame::encode(&open.header, mark, open.synced, payload.as_bytes(), &mut other);
     bytes[at..at + other.len()].copy_from_slice(&other);
     fs::write(&segment, bytes).unwrap();
     let rig = Rig::open(settings(dir.path())).await;

@@ -76,7 +76,8 @@ pub async fn killed() -> (tempfile::TempDir, PathBuf) {
 pub fn places(bytes: &[u8], number: u32, kind: frame::Kind) -> Vec<usize> {
     let mut at = segment::PAGE;
     let mut found = Vec::new();
-    while let Some(next) = bytes.get(at..).and_then(|rest| frame::decode(rest, number)) {
+    let mark = segment::mark(bytes, number);
+    while let Some(next) = bytes.get(at..).and_then(|rest| frame::decode(rest, mark)) {
         if next.header.kind == kind {
             found.push(at);
         }
@@ -107,6 +108,37 @@ async fn a_flipped_bit_in_the_log_costs_that_frame_only() {
     let rig = Rig::open(settings(dir.path())).await;
     assert_eq!(rig.texts(), "one\nthree\n");
     rig.balanced();
+}
+
+/// Lines of one sender that are frames to look at: they say that a batch of somebody else is finished.
+#[tokio::test]
+async fn what_a_sender_made_to_look_like_a_frame_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::open(settings(dir.path())).await;
+    rig.commit(raw(&stream("web", ACK, batching()), "one\n")).await;
+    rig.close().await;
+    let victim = rig.all()[0].stamp;
+    drop(rig);
+    // Into the next segment, in which nothing is known of the salt.
+    let rig = Rig::open(settings(dir.path())).await;
+    let segment = the_segment(&folder(dir.path()));
+    let mark = frame::Mark { segment: number_of(&segment), salt: 0 };
+    let mut forged = Vec::new();
+    frame::encode(&frame::Header::control(frame::Kind::Done, victim, 0, 0), mark, u32::MAX, &[], &mut forged);
+    forged.extend_from_slice(b"tail of the line\n");
+    let mut chunk = raw(&stream("evil", ACK, batching()), "x");
+    chunk.raw_len = forged.len() as u32;
+    chunk.raw_crc = crc32fast::hash(&forged);
+    chunk.body = crate::batch::Body::Raw(forged);
+    rig.commit(chunk).await;
+    drop(rig);
+    // The write of that round is torn in its last bytes.
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let last = *places(&bytes, number_of(&segment), frame::Kind::Raw).last().unwrap();
+    bytes[last + frame::HEADER + 60] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let rig = Rig::open(settings(dir.path())).await;
+    assert_eq!(rig.text(victim), "one\n");
 }
 
 #[tokio::test]
@@ -261,7 +293,7 @@ async fn h13_a_clock_that_steps_back_brings_no_name_twice() {
     let log = folder(dir.path()).join("log");
     std::fs::create_dir_all(&log).unwrap();
     let future = now_ns() + 3_600_000_000_000;
-    let header = SegmentHeader { number: 4, previous_synced: 0, created: future, reserved: future };
+    let header = SegmentHeader { number: 4, previous_synced: 0, created: future, reserved: future, salt: 0 };
     std::fs::write(log.join("0000000004.seg"), header.page()).unwrap();
     let rig = Rig::open(settings(dir.path())).await;
     rig.commit(raw(&stream("web", ACK, batching()), "a\n")).await;

@@ -199,7 +199,7 @@ fn killed_runs(directory: &Path, count: u32) {
     let log = folder(directory).join("log");
     fs::create_dir_all(&log).unwrap();
     for number in 1..=count {
-        let header = SegmentHeader { number, previous_synced: 0, created: 1, reserved: 2 };
+        let header = SegmentHeader { number, previous_synced: 0, created: 1, reserved: 2, salt: 0 };
         let path = log.join(format!("{number:010}.seg"));
         fs::write(&path, header.page()).unwrap();
         fs::File::options().write(true).open(path).unwrap().set_len(2 << 20).unwrap();
