@@ -193,16 +193,18 @@ impl Client {
             Err(_) => unreachable(true, &format!("no answer within {} s", self.timeout.as_secs_f32())),
             Ok(Err(error)) => unreachable(error.is_timeout(), &causes(&error)),
             Ok(Ok(response)) => {
+                // While the answer's body is read the batch goes on being sent: who answers first cannot mean what comes then.
+                let answers_all = word.whole.load(Relaxed);
                 let status = response.status().as_u16();
                 let retry_after = response.headers().get(RETRY_AFTER).cloned();
                 let until = deadline.min(Instant::now() + ANSWER_PATIENCE);
                 let text = read_answer(response, until).await;
                 let retry_after = retry_after.as_ref().and_then(|value| value.to_str().ok());
-                classify(status, retry_after, &text, SystemTime::now())
+                let outcome = classify(status, retry_after, &text, SystemTime::now());
+                if answers_all { outcome } else { incomplete(outcome) }
             }
         };
-        let whole = word.whole.load(Relaxed);
-        Upload::Done { outcome: if whole { outcome } else { incomplete(outcome) }, whole }
+        Upload::Done { outcome, whole: word.whole.load(Relaxed) }
     }
 
     fn request(&self, entry: &Entry, authorization: Option<HeaderValue>) -> reqwest::RequestBuilder {

@@ -48,6 +48,8 @@ pub enum Act {
     Reset,
     /// Answer after the head, body unread, then close.
     Early(&'static str),
+    /// The head of a 200 after the head of the request, the rest of it when all was read.
+    Ahead,
     /// 200 with a body that never ends.
     Endless,
     /// 200 after a while.
@@ -151,6 +153,10 @@ pub async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 return;
             }
+            Act::Ahead => {
+                let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+                let _ = stream.write_all(head).await;
+            }
             _ => {}
         }
         let len: usize = request.header("content-length").parse().unwrap_or(0);
@@ -172,6 +178,10 @@ pub async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
             Act::Slow(time) => {
                 tokio::time::sleep(time).await;
                 ("200 OK", String::new(), String::new())
+            }
+            Act::Ahead => {
+                let _ = stream.write_all(b"0\r\n\r\n").await;
+                continue;
             }
             Act::Endless => {
                 let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
