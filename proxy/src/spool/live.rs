@@ -46,9 +46,9 @@ impl Live {
         self.segments.first_key_value().is_some_and(|(oldest, _)| *oldest <= segment)
     }
 
-    /// Batches with a file that need `segment` or one before it.
-    pub fn in_segment(&self, segment: u32) -> Vec<Arc<Building>> {
+    /// Batches that need `segment` or one before it, with their files where the log has bytes that those may lack.
+    pub fn in_segment(&self, segment: u32) -> Vec<(Stamp, Option<Arc<Building>>)> {
         let stamps = self.segments.range(..=segment).flat_map(|(_, stamps)| stamps);
-        stamps.filter_map(|stamp| self.batches.get(stamp)?.1.clone()).collect()
+        stamps.filter_map(|stamp| Some((*stamp, self.batches.get(stamp)?.1.clone()))).collect()
     }
 }

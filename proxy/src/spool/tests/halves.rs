@@ -3,12 +3,15 @@
 use std::io::ErrorKind;
 
 use super::{
-    faults::{on, sim_settings},
+    faults::{failure, noise, on, sim_settings},
     rig::*,
     setbacks::failing,
     sim_disk::{Call, Chance, SimDisk},
 };
-use crate::{batch::Class, spool::Stamp};
+use crate::{
+    batch::Class,
+    spool::{Reason, Stamp, State},
+};
 
 const ACK: Class = Class::Acknowledged;
 
@@ -72,6 +75,42 @@ async fn halves_keep_their_names_when_one_cannot_be_written() {
     drop(rig);
     let rig = on(&disk, parts(sim_settings())).await;
     assert_eq!(rig.texts(), "one\ntwo\nthree\nfour\n");
+    rig.balanced();
+}
+
+#[tokio::test]
+async fn a_cut_that_failed_does_not_keep_the_log_while_its_batch_waits() {
+    let disk = SimDisk::default();
+    let mut limits = sim_settings();
+    limits.max_size_bytes = 4 << 20;
+    let rig = on(&disk, parts(limits.clone())).await;
+    let (mut four, mut small) = (batching(), batching());
+    four.max_lines = 4;
+    small.max_bytes = 50_000;
+    let fast = stream("fast", ACK, small);
+    rig.commit(raw(&stream("a", ACK, four), "one\ntwo\nthree\nfour\n")).await;
+    rig.until("it is closed", |rig| !rig.all().is_empty()).await;
+    let original = rig.all()[0].stamp;
+    second_half_fails(&disk);
+    assert!(rig.handle.split(original).await.is_err());
+    disk.heal();
+    rig.handle.bury(original, failure(Reason::Rejected)).await.unwrap();
+    let mut most = 0;
+    for round in 0..500 {
+        rig.commit(member(&fast, &noise(round, 20_000))).await;
+        for entry in rig.handle.entries(&key("fast"), &[State::Queue], None, 10) {
+            rig.handle.delivered(entry.stamp).await.unwrap();
+        }
+        most = most.max(rig.handle.usage().log_bytes);
+    }
+    assert!(most <= 1 << 20, "the log had {most} bytes; an eighth of the spool is {}", 1 << 19);
+    disk.power_off();
+    drop(rig);
+    let disk = disk.after_power_cut(&mut Chance(1), 0);
+    let rig = on(&disk, parts(limits)).await;
+    let halves = rig.handle.entries(&key("a"), &[State::Dlq], None, 10);
+    assert_eq!(halves.len(), 2, "{halves:?}");
+    assert_eq!(halves.iter().map(|half| rig.text(half.stamp)).collect::<String>(), "one\ntwo\nthree\nfour\n");
     rig.balanced();
 }
 

@@ -76,7 +76,8 @@ pub struct Writer {
     acks: Vec<(Ack, u64)>,
     closed: Vec<(Arc<Building>, Totals)>,
     splits: Vec<(Sender<Cut>, Cut)>,
-    splitting: HashSet<Stamp>,
+    /// Batches that are being cut, until they are finished.
+    splitting: HashMap<Stamp, Cut>,
     /// Who waits for all batches to be closed.
     all_closed: Vec<Sender<()>>,
     /// Datasets with batches finished since segments were last removed.
@@ -118,7 +119,7 @@ impl Writer {
             acks: Vec::new(),
             closed: Vec::new(),
             splits: Vec::new(),
-            splitting: HashSet::new(),
+            splitting: HashMap::new(),
             all_closed: Vec::new(),
             finished: HashSet::new(),
             unsynced_since: None,
@@ -187,7 +188,7 @@ impl Writer {
                     match needed_from {
                         Some(segment) => self.live.move_to(stamp, segment),
                         // One that is being cut needs the log for its intent.
-                        None if self.splitting.contains(&stamp) => {}
+                        None if self.splitting.contains_key(&stamp) => {}
                         None => drop(self.live.remove(stamp)),
                     }
                 }
@@ -229,7 +230,7 @@ impl Writer {
                 let cut = Cut { halves, lines };
                 let segment = self.frame(&Header::control(Kind::Split, stamp, 0, 0), &cut.encode());
                 self.live.add(stamp, None, segment);
-                self.splitting.insert(stamp);
+                self.splitting.insert(stamp, cut);
                 self.splits.push((answer, cut));
             }
             Message::CloseAll(done) => self.close_all(done),

@@ -10,7 +10,13 @@ use std::{
 use super::{Writer, hand_tail_over};
 use crate::{
     ledger::Place,
-    spool::{Stamp, checkpoint::Wanted, filer::Job, log::MAX_UNSYNCED},
+    spool::{
+        Stamp,
+        checkpoint::Wanted,
+        filer::Job,
+        frame::{Header, Kind},
+        log::MAX_UNSYNCED,
+    },
 };
 
 /// Between two attempts to write a broken log.
@@ -133,26 +139,34 @@ impl Writer {
             return;
         };
         let wanted = self.live.in_segment(oldest.number);
-        let stamps: HashSet<Stamp> = wanted.iter().map(|file| file.name.stamp).collect();
-        let mut still_open = HashSet::new();
+        let stamps: HashSet<Stamp> = wanted.iter().map(|(stamp, _)| *stamp).collect();
+        // Batches that need the log on.
+        let mut go_on = HashSet::new();
         for batch in self.open.values_mut().filter(|batch| stamps.contains(&batch.stamp())) {
             self.tail_bytes -= hand_tail_over(&mut self.jobs, batch);
-            still_open.insert(batch.stamp());
+            go_on.insert(batch.stamp());
         }
-        let batches: Vec<Wanted> = wanted
-            .into_iter()
-            .filter(|file| !self.splitting.contains(&file.name.stamp))
-            .map(|file| {
-                let needed = still_open.contains(&file.name.stamp).then_some(newest.number);
-                (file, needed)
-            })
-            .collect();
-        // Where none can be made durable now (they are being cut), the end of that is waited for.
-        if batches.is_empty() {
-            return;
+        // Nobody knows when a cut that failed is made after all: its intent is written once more.
+        for stamp in stamps {
+            if let Some(cut) = self.splitting.get(&stamp).copied() {
+                self.frame(&Header::control(Kind::Split, stamp, 0, 0), &cut.encode());
+                go_on.insert(stamp);
+            }
         }
         self.settle_now();
-        if !self.log.broken() {
+        if self.log.broken() {
+            return;
+        }
+        let mut batches: Vec<Wanted> = Vec::new();
+        for (stamp, file) in wanted {
+            let needed = go_on.contains(&stamp).then_some(newest.number);
+            match (file, needed) {
+                (Some(file), needed) => batches.push((file, needed)),
+                (None, Some(segment)) => self.live.move_to(stamp, segment),
+                (None, None) => {}
+            }
+        }
+        if !batches.is_empty() {
             self.checkpointer.make_durable(batches, &self.filer);
         }
     }
