@@ -122,10 +122,14 @@ async fn an_original_that_is_delivered_after_all_leaves_no_half() {
     assert!(rig.handle.split(original).await.is_err());
     disk.heal();
     rig.handle.delivered(original).await.unwrap();
+    disk.power_off();
     assert_eq!(batch_files(&disk), 0);
     drop(rig);
-    let rig = on(&disk, parts(sim_settings())).await;
-    assert!(rig.all().is_empty(), "{:?}", rig.all());
+    for (seed, percent) in [(1, 0), (2, 50), (3, 50), (4, 50), (5, 100)] {
+        let disk = disk.after_power_cut(&mut Chance(seed), percent);
+        let rig = on(&disk, parts(sim_settings())).await;
+        assert!(rig.all().is_empty(), "{percent} % of what was not synced is kept: {:?}", rig.all());
+    }
 }
 
 #[tokio::test]

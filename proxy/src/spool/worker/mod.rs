@@ -3,26 +3,27 @@
 //! What the index says follows even where the disk refuses: a `.meta` that cannot be written or a file that cannot be
 //! moved is reported and costs nothing until the next start.
 
+mod cut;
 mod room;
 
 use std::{
     collections::HashMap,
     io::{self, ErrorKind},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tokio::sync::oneshot;
 
 use super::{
     Failure, Reason, Shared, Stamp, State,
-    backlog::{Origin, Record},
-    files::{Name, Tree},
+    backlog::Record,
+    files::Tree,
     frame::Cut,
     member::Compressor,
     meta::{self, Meta},
-    split, thread,
+    thread,
     walk::{Piece, pieces},
     writer::Message,
 };
@@ -151,6 +152,11 @@ impl Worker {
         self.shared.backlog.remove(stamp, Some(to));
         if let Some(cut) = self.cuts.remove(&stamp) {
             self.remove_halves(&record, cut);
+            if to == Place::Delivered
+                && let Err(error) = self.forget_cut(&record)
+            {
+                tracing::warn!(batch = %record.entry.file_name(), %error, "a batch that was to be cut was delivered whole; its halves are sent, too, if the process dies now");
+            }
         }
         if let Err(error) = self.shared.store.remove(record.tree, &record.name(), record.has_meta) {
             self.shared.metrics().file_failures.inc();
@@ -291,106 +297,6 @@ impl Worker {
         self.shared.metrics().quarantined_lines.inc_by(lines);
         tracing::error!(batch = %record.entry.file_name(), lines, "the file of a batch is gone; its lines are lost and count as quarantined");
         Ok(())
-    }
-
-    fn split(&mut self, stamp: Stamp) -> io::Result<Option<[Stamp; 2]>> {
-        let record = self.record(stamp)?;
-        let store = self.shared.store.clone();
-        let bytes = store.read(record.tree, &record.name())?;
-        let Some(lines) = split::middle(&bytes)? else { return Ok(None) };
-        let cut = self.name_halves(&record, lines)?;
-        let level = self.shared.level(None);
-        let halves = split::halves(&bytes, lines, record.entry.class, level, &mut self.compressor)?;
-        let records: Vec<Record> = halves
-            .iter()
-            .zip(cut.halves)
-            .map(|(half, stamp)| {
-                let mut after = record.clone();
-                after.entry.stamp = stamp;
-                after.entry.lines = half.lines;
-                after.entry.raw_bytes = half.raw;
-                after.entry.file_bytes = half.bytes.len() as u64;
-                after
-            })
-            .collect();
-        failpoint!("split.intent");
-        for (half, after) in halves.iter().zip(&records) {
-            store.replace(after.tree, &after.name(), &half.bytes)?;
-            failpoint!("split.half");
-            if after.has_meta {
-                drop(store.save_meta(after.tree, &after.name(), &Meta::of(&after.entry)));
-            }
-        }
-        store.sync_folders(std::iter::once(&record.entry.key))?;
-        failpoint!("split.synced");
-        self.replace_original(&record, records);
-        Ok(Some(cut.halves))
-    }
-
-    /// What took a batch's place is durable: the batch goes, for good before anybody can forget the intent.
-    fn replace_original(&mut self, record: &Record, by: Vec<Record>) {
-        self.shared.backlog.remove(record.entry.stamp, None);
-        for after in by {
-            self.shared.backlog.insert(after, Origin::Half);
-        }
-        self.cuts.remove(&record.entry.stamp);
-        if let Err(error) = self.remove_replaced(record) {
-            self.shared.metrics().file_failures.inc();
-            tracing::warn!(batch = %record.entry.file_name(), %error, "the file of a batch that was cut cannot be removed; trying again");
-            self.replaced.push(record.clone());
-        }
-    }
-
-    fn remove_replaced(&self, record: &Record) -> io::Result<()> {
-        let store = &self.shared.store;
-        store.remove(record.tree, &record.name(), record.has_meta)?;
-        failpoint!("split.removed");
-        store.sync_folders(std::iter::once(&record.entry.key))?;
-        failpoint!("split.done");
-        self.shared.tell_writer(Message::Done(record.entry.stamp, record.entry.key.clone()));
-        Ok(())
-    }
-
-    /// What an attempt to cut left behind.
-    fn remove_halves(&self, original: &Record, cut: Cut) {
-        let store = &self.shared.store;
-        for stamp in cut.halves {
-            let name = Name { stamp, ..original.name() };
-            for tree in [Tree::Batches, Tree::Dlq] {
-                if let Err(error) = store.remove(tree, &name, true) {
-                    self.shared.metrics().file_failures.inc();
-                    tracing::warn!(batch = %name.data(), %error, "a half of a batch cannot be removed; it would be sent again at the next start");
-                }
-            }
-        }
-    }
-
-    /// Waits until the intent is synced, however long the log cannot be written.
-    fn name_halves(&mut self, record: &Record, lines: u64) -> io::Result<Cut> {
-        let stamp = record.entry.stamp;
-        if let Some(cut) = self.cuts.get(&stamp).copied() {
-            self.remove_halves(record, cut);
-            if cut.lines == lines {
-                return Ok(cut);
-            }
-        }
-        let (answer, named) = bounded(1);
-        self.shared.tell_writer(Message::Split(stamp, lines, answer));
-        loop {
-            match named.recv_timeout(Duration::from_millis(100)) {
-                Ok(cut) => {
-                    self.cuts.insert(stamp, cut);
-                    // Space may have been made of this very batch.
-                    return self.record(stamp).map(|_| cut);
-                }
-                Err(RecvTimeoutError::Timeout) if !self.shared.abandoned.is_set() => {}
-                Err(_) => return Err(io::Error::other("the spool is closing")),
-            }
-            // This thread is also the one that makes space for the log.
-            if self.shared.wants_space.load(Relaxed) {
-                self.free_space();
-            }
-        }
     }
 
     fn tick(&mut self) {

@@ -50,6 +50,8 @@ pub enum Message {
     Done(Stamp, DatasetKey),
     /// Name the halves of a batch and sync the intent.
     Split(Stamp, u64, Sender<Cut>),
+    /// Answer when what was said so far is synced.
+    Sync(Sender<()>),
     /// Close all batches, sync, answer when all are in the backlog.
     CloseAll(Sender<()>),
     /// Sync and end.
@@ -76,6 +78,8 @@ pub struct Writer {
     acks: Vec<(Ack, u64)>,
     closed: Vec<(Arc<Building>, Totals)>,
     splits: Vec<(Sender<Cut>, Cut)>,
+    /// Who waits for a sync and nothing else.
+    waiting: Vec<Sender<()>>,
     /// Batches that are being cut, until they are finished.
     splitting: HashMap<Stamp, Cut>,
     /// Who waits for all batches to be closed.
@@ -119,6 +123,7 @@ impl Writer {
             acks: Vec::new(),
             closed: Vec::new(),
             splits: Vec::new(),
+            waiting: Vec::new(),
             splitting: HashMap::new(),
             all_closed: Vec::new(),
             finished: HashSet::new(),
@@ -233,6 +238,7 @@ impl Writer {
                 self.splitting.insert(stamp, cut);
                 self.splits.push((answer, cut));
             }
+            Message::Sync(done) => self.waiting.push(done),
             Message::CloseAll(done) => self.close_all(done),
             Message::Stop => {
                 self.settle_now();

@@ -31,7 +31,10 @@ impl Writer {
             }
             return;
         }
-        let waiting = !self.acks.is_empty() || !self.closed.is_empty() || !self.splits.is_empty();
+        let waiting = !(self.acks.is_empty()
+            && self.closed.is_empty()
+            && self.splits.is_empty()
+            && self.waiting.is_empty());
         let interval = self.shared.settings.load().sync_interval;
         let overdue = self.unsynced_since.is_some_and(|since| since.elapsed() >= interval);
         if waiting || overdue || self.log.unsynced() >= MAX_UNSYNCED || self.log.write().is_err() {
@@ -59,6 +62,9 @@ impl Writer {
         failpoint!("log.acknowledged");
         for (answer, cut) in self.splits.drain(..) {
             let _ = answer.send(cut);
+        }
+        for done in self.waiting.drain(..) {
+            let _ = done.send(());
         }
         for (stamp, job) in self.jobs.drain(..) {
             self.filer.send(stamp, job);
