@@ -128,6 +128,15 @@ impl Ledger {
         Self::take(&mut book, Place::Memory, events);
     }
 
+    /// `events` in `place` cannot be kept: they count as never taken.
+    pub fn give_up(&self, place: Place, events: u64) {
+        let mut book = self.0.lock();
+        let imported = events.saturating_sub(book.accepted);
+        book.accepted = book.accepted.saturating_sub(events);
+        book.imported = book.imported.saturating_sub(imported);
+        Self::take(&mut book, place, events);
+    }
+
     /// `events` move.
     pub fn transfer(&self, from: Place, to: Place, events: u64) {
         let mut book = self.0.lock();
@@ -168,6 +177,11 @@ mod tests {
         let events = ledger.snapshot();
         assert!(events.balanced(), "{events:?}");
         assert_eq!((events.accepted, events.imported, events.delivered, events.evicted), (8, 5, 8, 5));
+        ledger.import(Place::Open, 2);
+        ledger.accept(1);
+        ledger.transfer(Place::Memory, Place::Open, 1);
+        ledger.give_up(Place::Open, 3);
+        assert!(ledger.snapshot().balanced(), "{:?}", ledger.snapshot());
         ledger.transfer(Place::Retry, Place::Dlq, 1);
         assert!(!ledger.snapshot().balanced());
     }

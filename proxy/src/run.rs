@@ -233,29 +233,31 @@ impl Proxy {
             () = shutdown::in_order(&self) => ExitCode::SUCCESS,
             name = signals.ends.next() => {
                 warn!(signal = name, "second signal: ending at once");
-                shutdown::say_what_is_left(self.spool.in_memory(), &self.ledger.snapshot());
                 ExitCode::FAILURE
             }
         };
-        (code, self.what_is_left(ended))
-    }
-
-    /// For whoever looks after the volume.
-    fn what_is_left(&self, ended: &str) -> Message {
-        let spool = self.spool.handle();
-        if self.spool.in_memory() {
-            return Message::of(ended, []);
-        }
-        if !spool.is_fully_known() {
-            return Message::unknown(format!("{ended}; not all of the spool had been read"));
-        }
-        Message::of(ended, spool.by_tenant().into_iter().map(|(tenant, bytes)| (tenant, bytes.total())))
+        let (spool, in_memory, ledger) = (self.spool.handle(), self.spool.in_memory(), Arc::clone(&self.ledger));
+        // Only after its last sync is it known what the spool has.
+        drop(self);
+        shutdown::say_what_is_left(in_memory, &ledger.snapshot());
+        (code, what_is_left(&spool, in_memory, ended))
     }
 
     async fn reload(&self) {
         // Reported there.
         let _ = self.reloader.reload().await;
     }
+}
+
+/// For whoever looks after the volume.
+fn what_is_left(spool: &SpoolHandle, in_memory: bool, ended: &str) -> Message {
+    if in_memory {
+        return Message::of(ended, []);
+    }
+    if !spool.is_fully_known() {
+        return Message::unknown(format!("{ended}; not all of the spool was read, or not all was written"));
+    }
+    Message::of(ended, spool.by_tenant().into_iter().map(|(tenant, bytes)| (tenant, bytes.total())))
 }
 
 /// A question that can be put to `part` at any time.

@@ -41,7 +41,6 @@ pub(crate) async fn in_order(proxy: &Proxy) {
     proxy.deliverer.stop(server.shutdown_grace).await;
     proxy.api.stop().await;
     info!("ended");
-    say_what_is_left(proxy.spool.in_memory(), &proxy.ledger.snapshot());
 }
 
 /// Says what becomes of events that were not delivered.

@@ -127,9 +127,11 @@ impl SpoolHandle {
         self.shared.backlog.by_tenant()
     }
 
-    /// Whether that is all there is: what earlier runs left has been read, all of it.
+    /// Whether that is all there is, and no more: what earlier runs left has been read, and nothing was given up at the end.
     pub fn is_fully_known(&self) -> bool {
-        self.shared.recovered.is_set() && self.shared.unreadable() == 0
+        self.shared.recovered.is_set()
+            && self.shared.unreadable() == 0
+            && self.shared.given_up.load(Relaxed) == 0
     }
 
     /// One batch.

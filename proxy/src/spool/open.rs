@@ -140,6 +140,7 @@ impl Spool {
             files_unwritable: Mutex::new(None),
             abandoned: Flag::default(),
             wants_space: AtomicBool::new(false),
+            given_up: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             room: Notify::new(),
             told_full: Throttle::default(),
@@ -185,7 +186,7 @@ impl Spool {
             (0..LANES).all(|_| written.recv_deadline(deadline).is_ok())
         };
         if !tokio::task::spawn_blocking(wait).await.unwrap_or(false) {
-            tracing::warn!("not all batches could be closed in time; the next start closes them");
+            tracing::warn!("not all batches could be closed in time; the next start closes what the log has of them");
         }
     }
 

@@ -65,6 +65,8 @@ pub struct Shared {
     pub abandoned: Flag,
     /// Somebody asked for space.
     pub wants_space: AtomicBool,
+    /// Lines that were lost at the end, since the log could not be written.
+    pub given_up: AtomicU64,
     /// Intake has ended.
     pub stopping: AtomicBool,
     /// Woken when there may be room.

@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use super::{
@@ -19,7 +20,7 @@ use crate::{
     config::Spooling,
     spool::{
         Failure, Parts, Reason, Refused, Spool, State, files::Layout, frame, segment, segment::SegmentHeader,
-        writer::now_ns,
+        writer::{Message, now_ns},
     },
 };
 
@@ -346,6 +347,33 @@ async fn a_sync_that_fails_once_costs_nothing() {
     let disk = disk.after_power_cut(&mut Chance(1), 0);
     let rig = on(&disk, parts(sim_settings())).await;
     assert_eq!(rig.texts(), "a\nb\nc\n");
+}
+
+#[tokio::test]
+async fn what_the_end_finds_unwritten_is_not_said_to_stay() {
+    let disk = SimDisk::default();
+    let rig = on(&disk, parts(sim_settings())).await;
+    rig.commit(raw(&stream("web", ACK, batching()), "a\n")).await;
+    disk.set_fault(|call, path| {
+        let log = path.to_string_lossy().contains("/log");
+        (log && (call == Call::Sync || call == Call::Create)).then_some(ErrorKind::Other)
+    });
+    // In frames when the sync fails, and held since then.
+    let datagrams = stream("datagrams", Class::Unacknowledged, batching());
+    rig.submit(raw(&datagrams, "b\nc\n"));
+    rig.until("the log is broken", |rig| rig.handle.usage().unwritable.is_some()).await;
+    rig.ledger.accept(1);
+    rig.spool.shared_for_tests().tell_writer(Message::Chunk(raw(&datagrams, "d\n")));
+    rig.spool.close(Duration::from_millis(50)).await;
+    let Rig { spool, ledger, .. } = rig;
+    drop(spool);
+    let events = ledger.snapshot();
+    assert!(events.balanced(), "{events:?}");
+    assert_eq!(events.undelivered(), 1);
+    let disk = disk.after_power_cut(&mut Chance(1), 0);
+    let rig = on(&disk, parts(sim_settings())).await;
+    assert_eq!(rig.texts(), "a\n");
+    assert_eq!(rig.balanced().imported, 1);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! Each round takes what is queued, appends frames, closes what is due, and syncs once when somebody waits for it or
 //! the interval has passed.
 
+mod closing;
 mod pressure;
 mod settle;
 
@@ -89,6 +90,8 @@ pub struct Writer {
     unsynced_since: Option<Instant>,
     repair_at: Option<Instant>,
     held: Vec<Chunk>,
+    /// Lines in frames since the last good sync.
+    unsynced_lines: u64,
     /// Why the background could not shorten the log the last time.
     background_failure: Option<String>,
     /// No segment could be made ahead: what shortens the log comes first, since that may be what makes the room.
@@ -130,6 +133,7 @@ impl Writer {
             unsynced_since: None,
             repair_at: None,
             held: Vec::new(),
+            unsynced_lines: 0,
             background_failure: None,
             spare_failed: false,
             stuck: None,
@@ -146,6 +150,9 @@ impl Writer {
             self.close_due();
             self.settle();
             self.trim();
+        }
+        if self.log.broken() {
+            self.give_up();
         }
         self.checkpointer.stop();
         self.filer.stop();
@@ -309,6 +316,7 @@ impl Writer {
             }
         }
         self.shared.ledger.transfer(Place::Memory, Place::Open, lines);
+        self.unsynced_lines += lines;
         if batch.is_full(max_payload) {
             self.close(&key);
         }
@@ -326,24 +334,6 @@ impl Writer {
         self.shared.backlog.begin(&batch.file);
         self.due.insert((batch.due, key.clone()));
         self.open.insert(key.clone(), batch);
-    }
-
-    fn close(&mut self, key: &StreamKey) {
-        let Some(mut batch) = self.open.remove(key) else { return };
-        self.due.remove(&(batch.due, key.clone()));
-        self.tail_bytes -= hand_tail_over(&mut self.jobs, &mut batch);
-        let totals = batch.totals();
-        let header = Header::control(Kind::Close, batch.stamp(), totals.frames, totals.raw);
-        self.frame(&header, &totals.encode());
-        failpoint!("close.frame");
-        self.closed.push((batch.file, totals));
-    }
-
-    fn close_due(&mut self) {
-        let now = Instant::now();
-        while let Some((_, key)) = self.due.first().filter(|(at, _)| *at <= now).cloned() {
-            self.close(&key);
-        }
     }
 
     /// Largest tails first, down to three quarters of the budget.
@@ -377,18 +367,6 @@ impl Writer {
         }
         self.log.newest_stamp(stamp.0);
         stamp
-    }
-
-    fn close_all(&mut self, done: Sender<()>) {
-        while let Ok(message) = self.messages.try_recv() {
-            self.take(message);
-        }
-        let keys: Vec<StreamKey> = self.open.keys().cloned().collect();
-        for key in keys {
-            self.close(&key);
-        }
-        self.all_closed.push(done);
-        self.settle_now();
     }
 
     fn leave_incoming(&self, chunk: &Chunk) {

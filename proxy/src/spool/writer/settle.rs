@@ -52,6 +52,7 @@ impl Writer {
 
     fn synced(&mut self) {
         self.unsynced_since = None;
+        self.unsynced_lines = 0;
         if self.repair_at.take().is_some() {
             self.shared.set_unwritable(self.stuck.clone());
             tracing::info!("the log can be written again");
@@ -104,6 +105,22 @@ impl Writer {
                 ledger.transfer(Place::Memory, Place::Open, lines);
             }
         }
+    }
+
+    /// The end comes while the log cannot be written.
+    pub(super) fn give_up(&mut self) {
+        let held: u64 = self.held.iter().map(|chunk| u64::from(chunk.lines)).sum();
+        let lost = held + self.unsynced_lines;
+        if lost == 0 {
+            return;
+        }
+        self.shared.ledger.give_up(Place::Memory, held);
+        self.shared.ledger.give_up(Place::Open, self.unsynced_lines);
+        self.shared.given_up.store(lost, Relaxed);
+        tracing::error!(
+            events = lost,
+            "events that nobody was told are safe could not be written to the log before the end and are lost; mend the disk before the next start"
+        );
     }
 
     /// Keeps the log short, and a segment ahead: one thing at a time in the background.
