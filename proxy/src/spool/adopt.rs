@@ -77,6 +77,10 @@ pub(super) fn adopt(shared: &Shared, folder: &Path) -> io::Result<usize> {
     recovery::note_settled(&theirs, &kept, &recovered)?;
     // Only their own log knew of batches finished on the way.
     recovered.done.clear();
+    if kept.is_empty() && !gone.is_empty() {
+        // Which names were given there nobody knows without the log: the next process in it gives others.
+        instance::forget_id(&*theirs.disk, folder)?;
+    }
     for number in gone {
         recovery::remove_segment(&theirs, number)?;
     }

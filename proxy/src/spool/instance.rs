@@ -12,7 +12,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::disk::{Disk, RealDisk};
+use super::{
+    disk::{Disk, RealDisk},
+    store::missing_is_fine,
+};
 
 const PREFIX: &str = ".instance-";
 /// What this program writes; it reads all before it.
@@ -124,6 +127,12 @@ fn read_format(folder: &Path) -> io::Result<Option<Format>> {
     RealDisk.replace(&path, &serde_json::to_vec(&format)?)?;
     RealDisk.sync_dir(folder)?;
     Ok(Some(format))
+}
+
+/// The next process in the folder draws another id.
+pub fn forget_id(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
+    missing_is_fine(disk.remove(&folder.join("FORMAT")))?;
+    disk.sync_dir(folder)
 }
 
 /// An id that no folder beside this one has: with the same one, two processes could give two batches one name.

@@ -173,7 +173,7 @@ impl<'a> Adopter<'a> {
             return Ok(());
         }
         plan.name.stamp = self.free_stamp(&plan.name)?;
-        let staged = self.folder.staged(&plan.name);
+        let mut staged = self.folder.staged(&plan.name);
         let mut empty = Vec::new();
         let (written, end) = self.write(&staged, &mut plan, &mut empty).inspect_err(|_| {
             drop(RealDisk.remove(&staged));
@@ -184,6 +184,13 @@ impl<'a> Adopter<'a> {
             return self.nothing_in(&plan, &empty, end);
         }
         let torn = end == End::Torn;
+        if torn {
+            // Under its own name all of it may have been sent, and a name never gets shorter.
+            plan.name.stamp.0 = plan.name.stamp.0.wrapping_add(1);
+            plan.name.stamp = self.free_stamp(&plan.name)?;
+            let whole = std::mem::replace(&mut staged, self.folder.staged(&plan.name));
+            RealDisk.rename(&whole, &staged)?;
+        }
         for source in &mut plan.sources {
             source.damaged = torn;
         }

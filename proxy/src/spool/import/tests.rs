@@ -172,7 +172,7 @@ async fn w16_torn_and_damaged_batches_are_in_quarantine_and_the_readable_lines_a
     put(dir.path(), &name(2), &flipped);
     put(dir.path(), &name(3), b"no gzip at all");
     put(dir.path(), &name(4), b"");
-    put(dir.path(), &name(5), &[gzip("three\n"), b"trailing".to_vec()].concat());
+    put(dir.path(), &name(7), &[gzip("three\n"), b"trailing".to_vec()].concat());
     let rig = Rig::open(settings(dir.path())).await;
     let quarantine = dir.path().join(".instance-0/quarantine");
     rig.until("all are dealt with", |rig| {
@@ -184,6 +184,8 @@ async fn w16_torn_and_damaged_batches_are_in_quarantine_and_the_readable_lines_a
     assert!(part.len() > text.len() / 4 && text.starts_with(&part) && part.ends_with('\n'));
     assert_eq!(adopted[0].lines, part.lines().count() as u64);
     assert_eq!(rig.text(adopted[1].stamp), "three\n");
+    let names: Vec<u64> = adopted.iter().map(|entry| entry.stamp.0 - NS).collect();
+    assert_eq!(names, [5, 8], "under its own name, and under those that others have, more may have been sent");
     let kept = fs::read(files(&quarantine).first().unwrap()).unwrap();
     assert_eq!(kept, whole[..whole.len() / 2]);
     deliver_all(&rig).await;

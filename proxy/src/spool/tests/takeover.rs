@@ -15,7 +15,9 @@ use super::{
 };
 use crate::{
     batch::Class,
-    spool::{Reason, Spool, State, adopt, files::Layout, member::Compressor},
+    spool::{
+        Reason, Spool, State, adopt, files::Layout, member::Compressor, segment::SegmentHeader, writer::now_ns,
+    },
 };
 
 const ACK: Class = Class::Acknowledged;
@@ -40,6 +42,47 @@ async fn two_batches(directory: &Path) -> Rig {
         rig.commit(member(&stream(name, ACK, batching()), text)).await;
     }
     rig
+}
+
+/// The folder that the next process takes.
+fn prefer(folder: &Path) {
+    let lock = fs::File::options().write(true).open(folder.join("LOCK")).unwrap();
+    lock.set_modified(std::time::SystemTime::now() + std::time::Duration::from_mins(1)).unwrap();
+}
+
+/// Its clock was an hour ahead and was set back: names of that hour must not be given once more.
+#[tokio::test]
+async fn a_folder_that_was_taken_over_gives_names_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let theirs = folder(dir.path());
+    fs::create_dir_all(theirs.join("log")).unwrap();
+    let future = now_ns() + 3_600_000_000_000;
+    let header = SegmentHeader { number: 4, previous_synced: 0, created: future, reserved: future, salt: 0 };
+    fs::write(theirs.join("log/0000000004.seg"), header.page()).unwrap();
+    let second = Rig::open(settings(dir.path())).await;
+    second.commit(raw(&stream("web", ACK, batching()), "ahead\n")).await;
+    second.close().await;
+    let ahead = second.all()[0].stamp;
+    assert!(ahead.0 > future);
+    let first = Rig::open(settings(dir.path())).await;
+    drop(second);
+    let look = || adopt::look(first.spool.shared_for_tests(), dir.path());
+    look();
+    assert_eq!(first.texts(), "ahead\n");
+    prefer(&theirs);
+    let third = Rig::open(settings(dir.path())).await;
+    third.commit(raw(&stream("web", ACK, batching()), "now\n")).await;
+    third.close().await;
+    let now = third.all()[0].stamp;
+    assert!(now < ahead && now.id() != ahead.id(), "{now:?} {ahead:?}");
+    // It comes back to the folder it was made in, and is no stranger there.
+    drop(first);
+    adopt::look(third.spool.shared_for_tests(), dir.path());
+    assert_eq!(third.texts(), "now\nahead\n");
+    drop(third);
+    prefer(&theirs);
+    let fourth = Rig::open(settings(dir.path())).await;
+    assert_eq!(fourth.texts(), "now\nahead\n");
 }
 
 #[tokio::test]
@@ -73,12 +116,7 @@ async fn a_batch_that_came_back_to_its_first_folder_outlives_the_log_kept_there(
     adopt::look(second.spool.shared_for_tests(), dir.path());
     assert_eq!(second.texts(), "one\n");
     // The folder is taken again, with its kept log, and gets the batch back.
-    fs::File::options()
-        .write(true)
-        .open(dir.path().join(".instance-0/LOCK"))
-        .unwrap()
-        .set_modified(std::time::SystemTime::now() + std::time::Duration::from_mins(1))
-        .unwrap();
+    prefer(&folder(dir.path()));
     let third = Rig::open(settings(dir.path())).await;
     drop(second);
     adopt::look(third.spool.shared_for_tests(), dir.path());
