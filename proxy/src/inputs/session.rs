@@ -412,8 +412,8 @@ impl<'a> Session<'a> {
             biased;
             () = submit(self.context, &self.open.0, &mut self.lines, &mut self.cover) => {}
             () = given_up => {
-                // Lines that were booked are settled by their booking; these were not yet.
-                self.open.0.stats.refuse(Refusal::Full, u64::from(self.lines.lines()));
+                // Lines that were booked said so when their booking was dropped; these say it now.
+                drop(self.open.0.book(&self.context.ledger, self.lines.lines()));
                 self.lines = LineBuffer::new(Arc::clone(self.lines.stream()));
                 self.cover = Reservation::default();
             }
