@@ -173,6 +173,9 @@ impl Reloader {
         if !difference.restart.is_empty() {
             warn!("changed, but takes effect at the next start: {}", difference.restart.join(", "));
         }
+        if difference.restart.iter().any(|key| key.starts_with("spooling.")) {
+            warn!("what the spool holds stays where it is: wait until it is delivered before the restart, or move its folder with it");
+        }
         Ok(inputs)
     }
 

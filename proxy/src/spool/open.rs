@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -32,7 +32,7 @@ use super::{
     recovery,
     stamps::Stamps,
     store::Store,
-    thread,
+    thread, tool,
     worker::{Op, Worker},
     writer::{Message, Writer, now_ns},
 };
@@ -68,6 +68,7 @@ impl Spool {
     /// Takes a folder and begins intake; what earlier runs left is read in the background.
     pub fn open(parts: Parts) -> Result<Self, SpoolError> {
         if !parts.settings.enabled {
+            tell_what_waits(&parts.settings.directory);
             let capacity = parts.memory.total() / 8 * 3;
             let disk = Arc::new(MemoryDisk::new(capacity));
             let layout = Layout::new(PathBuf::from("/memory"));
@@ -210,6 +211,18 @@ impl Spool {
     /// Whether what it holds ends with the process (`spooling.enabled: false`).
     pub fn in_memory(&self) -> bool {
         self.instance.is_none()
+    }
+}
+
+/// The spool is in memory: whatever a folder holds is not delivered.
+fn tell_what_waits(directory: &Path) {
+    for folder in instance::existing(directory).unwrap_or_default() {
+        let (batches, events) = match tool::waiting(&folder) {
+            Ok((0, _)) => continue,
+            Ok((batches, events)) => (batches.to_string(), events.to_string()),
+            Err(error) => (format!("unknown: {error}"), "unknown".to_owned()),
+        };
+        tracing::error!(folder = %folder.display(), batches, events, "spooling.enabled is false: what earlier runs left in the spool is not delivered until it is true again");
     }
 }
 

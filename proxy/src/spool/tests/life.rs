@@ -232,3 +232,18 @@ async fn changed_never_misses_a_change() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_waits_in_a_folder_is_counted_unless_a_process_looks_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::open(settings(dir.path())).await;
+    rig.commit(raw(&stream("web", Class::Acknowledged, batching()), "a\nb\n")).await;
+    let waiting = || crate::spool::tool::waiting(&folder(dir.path())).unwrap();
+    assert_eq!(waiting(), (0, 0));
+    drop(rig);
+    assert_eq!(waiting(), (1, 2), "an open batch, too");
+    let mut off = settings(dir.path());
+    off.enabled = false;
+    drop(Rig::open(off).await);
+    assert_eq!(waiting(), (1, 2));
+}

@@ -76,6 +76,13 @@ pub fn instance(folder: &Path) -> io::Result<Said> {
     Ok(Said::Ls(listing(folder)?))
 }
 
+/// Batches, and lines in them, that no process looks after.
+pub fn waiting(folder: &Path) -> io::Result<(usize, u64)> {
+    let listing = listing(folder)?;
+    let batches = if listing.in_use { &[][..] } else { &listing.batches[..] };
+    Ok((batches.len(), batches.iter().map(|batch| batch.lines).sum()))
+}
+
 /// The listing itself.
 pub fn listing(folder: &Path) -> io::Result<Listing> {
     let found = Instance::read(folder)?;

@@ -12,6 +12,8 @@ mod salvage;
 mod tests;
 mod verify;
 
+pub(super) use ls::waiting;
+
 use std::{
     fmt::Write as _,
     io,
