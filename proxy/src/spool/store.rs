@@ -54,12 +54,18 @@ impl Store {
     /// Makes the first `len` bytes of a batch's file durable. A system that could not write them says so once and takes them
     /// for written then: after a failure they are written again from memory, as long as that still has what was meant.
     pub fn sync_data(&self, path: &Path, len: u64) -> io::Result<()> {
+        self.sync_or(path, || self.write_again(path, len))
+    }
+
+    /// The same for a segment of an earlier run, which is as it is.
+    pub fn sync_segment(&self, path: &Path) -> io::Result<()> {
+        self.sync_or(path, || self.disk.write_again(path, &self.disk.read(path)?))
+    }
+
+    fn sync_or(&self, path: &Path, write_again: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let name = path.file_name().unwrap_or_default().to_owned();
-        let synced = if self.doubtful.lock().contains(&name) {
-            self.write_again(path, len)
-        } else {
-            self.disk.sync(path)
-        };
+        let doubtful = self.doubtful.lock().contains(&name);
+        let synced = if doubtful { write_again() } else { self.disk.sync(path) };
         match &synced {
             Ok(()) => _ = self.doubtful.lock().remove(&name),
             Err(error) if error.kind() == ErrorKind::NotFound => {}

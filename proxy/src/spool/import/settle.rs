@@ -1,6 +1,6 @@
 //! Removes old files when their batches are gone.
 
-use std::{collections::HashSet, fs, io};
+use std::{collections::HashSet, fs, io, path::Path};
 
 use super::{
     super::{
@@ -11,6 +11,16 @@ use super::{
     adopter::Adopter,
     journal::Source,
 };
+
+/// Longest name of a file.
+const NAME_MAX: usize = 255;
+
+/// A path as a name; of a long one the end.
+fn label(path: &Path) -> String {
+    let name = path.to_string_lossy().replace('/', "+");
+    let from = name.ceil_char_boundary(name.len().saturating_sub(NAME_MAX));
+    name.get(from..).unwrap_or_default().to_owned()
+}
 
 impl Adopter<'_> {
     /// Removes the old files of batches that are gone.
@@ -80,8 +90,7 @@ impl Adopter<'_> {
         if source.damaged {
             let quarantine = self.shared.store.layout.quarantine();
             RealDisk.make_dirs(&quarantine)?;
-            let label = source.path.to_string_lossy().replace('/', "+");
-            RealDisk.rename(&path, &quarantine.join(label))?;
+            RealDisk.rename(&path, &quarantine.join(label(&source.path)))?;
             RealDisk.sync_dir(&quarantine)?;
             self.shared.metrics().quarantined.inc();
         } else {
@@ -103,5 +112,20 @@ impl Adopter<'_> {
             }
         }
         Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_path_is_a_name_that_a_folder_takes() {
+        assert_eq!(label(Path::new("acme/web/queue/a.gz")), "acme+web+queue+a.gz");
+        let long =
+            Path::new(&"t".repeat(100)).join("ü".repeat(60)).join("queue").join("b".repeat(80) + ".gz");
+        let name = label(&long);
+        assert!(name.len() <= NAME_MAX && name.len() > NAME_MAX - 2);
+        assert!(name.ends_with(&("b".repeat(80) + ".gz")));
     }
 }

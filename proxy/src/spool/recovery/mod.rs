@@ -125,7 +125,7 @@ impl<'a> Recovery<'a> {
         for number in &self.segments {
             // What is read from the page cache must not vanish after it was sent.
             let path = self.store.layout.segment(*number);
-            self.store.disk.sync(&path).map_err(|error| naming(&path, &error))?;
+            self.store.sync_segment(&path).map_err(|error| naming(&path, &error))?;
         }
         self.read_log()?;
         failpoint!("recovery.read");
@@ -296,8 +296,13 @@ impl<'a> Recovery<'a> {
         let [rescued, _] = cut.halves;
         if cut.lines == 0 {
             // Sound members under a new name: written as a whole or not at all.
-            return Ok(self.out.records.iter().any(|record| record.entry.stamp == rescued)
-                || self.logged.get(&rescued).is_some_and(|batch| batch.done || batch.settled));
+            let is_there = self.out.records.iter().any(|record| record.entry.stamp == rescued)
+                || self.logged.get(&rescued).is_some_and(|batch| batch.done || batch.settled);
+            if is_there {
+                // Its name, too, before the original goes.
+                self.store.sync_folders(std::iter::once(&original.entry.key))?;
+            }
+            return Ok(is_there);
         }
         let bytes = self.store.read(original.tree, &original.name())?;
         let level = self.shared.level(None);
