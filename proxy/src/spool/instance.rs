@@ -22,9 +22,12 @@ const PREFIX: &str = ".instance-";
 const FORMAT: u32 = 2;
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct Format {
+struct Identity {
     format: u32,
     spool_id: u16,
+    /// Where the id was drawn; older ones do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    machine: Option<u32>,
 }
 
 /// A folder that is ours while this lives.
@@ -54,6 +57,8 @@ pub fn claim(directory: &Path) -> io::Result<Instance> {
     for folder in existing(directory)? {
         if let Some(instance) = try_claim(&folder)? {
             instance.touch();
+            // Whoever made it may have died before.
+            RealDisk.sync_dir(directory)?;
             return Ok(instance);
         }
     }
@@ -104,15 +109,18 @@ pub fn try_claim(folder: &Path) -> io::Result<Option<Instance>> {
     Ok(Some(Instance { folder: folder.to_owned(), spool_id: format.spool_id, lock }))
 }
 
-fn read_format(folder: &Path) -> io::Result<Option<Format>> {
+fn read_format(folder: &Path) -> io::Result<Option<Identity>> {
     let path = folder.join("FORMAT");
+    let here = machine();
     let mut spool_id = None;
     match fs::read(&path) {
-        Ok(bytes) => match serde_json::from_slice::<Format>(&bytes) {
+        Ok(bytes) => match serde_json::from_slice::<Identity>(&bytes) {
             Ok(format) if format.format > FORMAT => return Ok(None),
-            Ok(format) if format.format == FORMAT => return Ok(Some(format)),
-            // From here on it is nothing for the version that wrote it.
-            Ok(older) => spool_id = Some(older.spool_id),
+            Ok(format) if format.format == FORMAT && format.machine == Some(here) => return Ok(Some(format)),
+            // From here on it is nothing for an older version; a copy on another machine gives names of its own.
+            Ok(other) => {
+                spool_id = Some(other.spool_id).filter(|_| other.machine.is_none_or(|there| there == here));
+            }
             Err(error) if serde_json::from_slice::<serde_json::Value>(&bytes).is_ok() => {
                 tracing::warn!(path = %path.display(), %error, "unknown spool format");
                 return Ok(None);
@@ -123,10 +131,18 @@ fn read_format(folder: &Path) -> io::Result<Option<Format>> {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let format = Format { format: FORMAT, spool_id: spool_id.unwrap_or_else(|| unused_id(folder)) };
+    let spool_id = spool_id.unwrap_or_else(|| unused_id(folder));
+    let format = Identity { format: FORMAT, spool_id, machine: Some(here) };
     RealDisk.replace(&path, &serde_json::to_vec(&format)?)?;
     RealDisk.sync_dir(folder)?;
     Ok(Some(format))
+}
+
+/// What tells this machine, or container, from one that was made of the same image.
+fn machine() -> u32 {
+    let marks =
+        ["/etc/machine-id", "/proc/sys/kernel/hostname"].map(|path| fs::read(path).unwrap_or_default());
+    crc32c::crc32c(&marks.concat())
 }
 
 /// The next process in the folder draws another id.
@@ -144,7 +160,7 @@ fn unused_id(folder: &Path) -> u16 {
 fn ids(directory: &Path) -> HashSet<u16> {
     let id_of = |folder: PathBuf| {
         let text = fs::read(folder.join("FORMAT")).ok()?;
-        Some(serde_json::from_slice::<Format>(&text).ok()?.spool_id)
+        Some(serde_json::from_slice::<Identity>(&text).ok()?.spool_id)
     };
     existing(directory).unwrap_or_default().into_iter().filter_map(id_of).collect()
 }
@@ -209,6 +225,19 @@ mod tests {
         let format = dir.path().join(".instance-0/FORMAT");
         fs::write(&format, r#"{"format":1,"spool_id":17}"#).unwrap();
         assert_eq!(claim(dir.path()).unwrap().spool_id, 17);
-        assert_eq!(fs::read_to_string(&format).unwrap(), r#"{"format":2,"spool_id":17}"#);
+        let now: Identity = serde_json::from_slice(&fs::read(&format).unwrap()).unwrap();
+        assert_eq!((now.format, now.spool_id, now.machine), (2, 17, Some(machine())));
+    }
+
+    #[test]
+    fn a_copy_on_another_machine_draws_an_id_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = claim(dir.path()).unwrap().spool_id;
+        assert_eq!(claim(dir.path()).unwrap().spool_id, before);
+        let there = Identity { format: 2, spool_id: before, machine: Some(!machine()) };
+        fs::write(dir.path().join(".instance-0/FORMAT"), serde_json::to_vec(&there).unwrap()).unwrap();
+        let copied = claim(dir.path()).unwrap().spool_id;
+        assert_ne!(copied, before);
+        assert_eq!(claim(dir.path()).unwrap().spool_id, copied);
     }
 }
