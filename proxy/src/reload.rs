@@ -174,7 +174,9 @@ impl Reloader {
             warn!("changed, but takes effect at the next start: {}", difference.restart.join(", "));
         }
         if difference.restart.iter().any(|key| key.starts_with("spooling.")) {
-            warn!("what the spool holds stays where it is: wait until it is delivered before the restart, or move its folder with it");
+            warn!(
+                "what the spool holds stays where it is: wait until it is delivered before the restart, or move its folder with it"
+            );
         }
         Ok(inputs)
     }

@@ -236,7 +236,8 @@ impl Proxy {
                 ExitCode::FAILURE
             }
         };
-        let (spool, in_memory, ledger) = (self.spool.handle(), self.spool.in_memory(), Arc::clone(&self.ledger));
+        let (spool, in_memory, ledger) =
+            (self.spool.handle(), self.spool.in_memory(), Arc::clone(&self.ledger));
         // Only after its last sync is it known what the spool has.
         drop(self);
         shutdown::say_what_is_left(in_memory, &ledger.snapshot());

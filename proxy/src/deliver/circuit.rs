@@ -208,7 +208,7 @@ impl Circuit {
             since: rfc3339(self.since),
             reason: outcome::label(self.failure.reason).to_owned(),
             status: self.failure.status,
-            message: self.failure.message.clone(),
+            message: self.failure.message.to_string(),
             diverts: self.diverts(),
             next_probe: rfc3339(wall + self.next_probe.saturating_duration_since(now)),
         }
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn h4_probes_slow_down_with_jitter_and_stay_below_their_bound() {
         let (now, pace, mut jitter) = (Instant::now(), Pace::default(), Jitter::default());
-        let failure = Failure { reason: Reason::Network, status: None, message: String::new() };
+        let failure = Failure { reason: Reason::Network, status: None, message: "".into() };
         let mut circuit = Circuit::open(failure, now, SystemTime::now(), &pace, jitter.spread());
         let (mut at, mut gaps) = (now, Vec::new());
         for _ in 0..10 {

@@ -245,7 +245,7 @@ fn incomplete(outcome: Outcome) -> Outcome {
             reason: Reason::Network,
             status: None,
             message: "2xx before the batch was sent; something between here and the Receiver answers for it"
-                .to_owned(),
+                .into(),
         }),
         other => other,
     }

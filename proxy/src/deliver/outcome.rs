@@ -45,7 +45,7 @@ pub enum Outcome {
 /// The outcome of an answer.
 pub fn classify(status: u16, retry_after: Option<&str>, body: &[u8], now: SystemTime) -> Outcome {
     let text = String::from_utf8_lossy(body);
-    let failure = |reason| Failure { reason, status: Some(status), message: message(status, &text) };
+    let failure = |reason| Failure { reason, status: Some(status), message: message(status, &text).into() };
     match status {
         200..=299 => Outcome::Delivered,
         300..=399 => Outcome::Failed(failure(Reason::Redirect)),
@@ -72,7 +72,7 @@ pub fn classify(status: u16, retry_after: Option<&str>, body: &[u8], now: System
 pub fn unreachable(timed_out: bool, text: &str) -> Outcome {
     let reason = if timed_out { Reason::Timeout } else { Reason::Network };
     Outcome::Unavailable {
-        failure: Failure { reason, status: None, message: cut(text).to_owned() },
+        failure: Failure { reason, status: None, message: cut(text).into() },
         retry_after: None,
     }
 }

@@ -135,11 +135,11 @@ impl Worker {
         match sent {
             Sent::Done(outcome) => self.settle(entry, origin, outcome).await,
             Sent::NoToken(message) => {
-                let failure = Failure { reason: Reason::NoToken, status: None, message };
+                let failure = Failure { reason: Reason::NoToken, status: None, message: message.into() };
                 report(Answer::NoToken(failure), Then::Again)
             }
             Sent::NoClient(message) => {
-                let failure = Failure { reason: Reason::Network, status: None, message };
+                let failure = Failure { reason: Reason::Network, status: None, message: message.into() };
                 report(Answer::Unavailable(failure, None), Then::Again)
             }
             Sent::Cancelled => report(Answer::Nothing, Then::Again),
@@ -185,7 +185,8 @@ impl Worker {
                 message: format!(
                     "{} bytes, more than receiver.max_payload_size ({})",
                     entry.file_bytes, link.max_payload_size
-                ),
+                )
+                .into(),
             }));
         }
         let client = match link.clients.get() {
@@ -249,7 +250,7 @@ impl Worker {
                 }
             }
             Outcome::Failed(failure) if origin == Origin::Dlq => {
-                tracing::debug!(batch = entry.file_name(), message = failure.message, "stays in the DLQ");
+                tracing::debug!(batch = entry.file_name(), message = &*failure.message, "stays in the DLQ");
                 report(Answer::Answered, Then::Left)
             }
             Outcome::Failed(failure) => self.attempt_failed(entry, failure, Answer::Answered).await,
@@ -265,7 +266,7 @@ impl Worker {
                 if let Some(suppressed) = self.log.rejected.pass() {
                     tracing::warn!(
                         batch = entry.file_name(),
-                        message = failure.message,
+                        message = &*failure.message,
                         suppressed,
                         "the Receiver will not take this batch; it stays in the DLQ for a person"
                     );

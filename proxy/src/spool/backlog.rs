@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::{
     Entry, Stamp, State, TenantBytes, Totals,
     files::{Name, Tree},
-    metrics::{SpoolMetrics, Usage},
+    metrics::{SpoolMetrics, Usage, weight},
     open_batch::Building,
 };
 use crate::{
@@ -141,7 +141,7 @@ impl Index {
         let dataset = self.datasets.entry(record.entry.key.clone()).or_default();
         if record.evictable() {
             dataset.evictable.insert(stamp);
-            dataset.evictable_bytes += record.entry.file_bytes;
+            dataset.evictable_bytes += weight(record.entry.file_bytes);
         }
         dataset.of_mut(state).insert(record);
     }
@@ -153,7 +153,7 @@ impl Index {
         self.touched.insert(key.clone());
         if record.evictable() {
             dataset.evictable.remove(&stamp);
-            dataset.evictable_bytes = dataset.evictable_bytes.saturating_sub(record.entry.file_bytes);
+            dataset.evictable_bytes = dataset.evictable_bytes.saturating_sub(weight(record.entry.file_bytes));
         }
         if dataset.is_empty() {
             self.datasets.remove(&key);
@@ -211,9 +211,11 @@ impl Backlog {
             Origin::Found => self.ledger.import(state.place(), lines),
             Origin::Half => {}
         }
-        if origin != Origin::Closed {
-            self.bytes(record.tree).fetch_add(bytes, Relaxed);
+        if origin == Origin::Closed {
+            // Counted while the file grew.
+            Usage::take(&self.usage.files, bytes);
         }
+        self.usage.add_batch(record.tree, bytes);
         self.metrics.count(state, 1, bytes, lines);
         index.put(record);
         drop(index);
@@ -236,8 +238,8 @@ impl Backlog {
         if entry.lines < lines {
             self.ledger.transfer(entry.state.place(), Place::Quarantined, lines - entry.lines);
         }
-        Usage::take(self.bytes(tree), bytes);
-        self.bytes(record.tree).fetch_add(entry.file_bytes, Relaxed);
+        self.usage.take_batch(tree, bytes);
+        self.usage.add_batch(record.tree, entry.file_bytes);
         index.put(record.clone());
         drop(index);
         self.notify();
@@ -253,7 +255,7 @@ impl Backlog {
             self.ledger.transfer(entry.state.place(), to, entry.lines);
         }
         self.metrics.count(entry.state, -1, entry.file_bytes, entry.lines);
-        Usage::take(self.bytes(record.tree), entry.file_bytes);
+        self.usage.take_batch(record.tree, entry.file_bytes);
         drop(index);
         self.notify();
         Some(record)
@@ -325,18 +327,23 @@ impl Backlog {
         most.evictable.first().copied()
     }
 
-    /// What moving all of them would free.
-    pub fn evictable_bytes(&self) -> u64 {
-        self.index.lock().datasets.values().map(|dataset| dataset.evictable_bytes).sum()
+    /// Their number and bytes: what moving all of them would free.
+    pub fn evictable(&self) -> (u64, u64) {
+        let index = self.index.lock();
+        let each = index.datasets.values().map(|of| (of.evictable.len() as u64, of.evictable_bytes));
+        each.fold((0, 0), |(number, bytes), (more, larger)| (number + more, bytes + larger))
     }
 
-    /// The DLQ entry that goes next: unacknowledged before acknowledged, oldest first.
-    pub fn next_to_evict(&self) -> Option<Stamp> {
-        self.index.lock().dlq.first().map(|(_, stamp)| *stamp)
+    /// The DLQ entry that goes next: unacknowledged before acknowledged, oldest first. One whose file could not be moved
+    /// to the DLQ makes that no smaller, only the volume.
+    pub fn next_to_evict(&self, of_volume: bool) -> Option<Stamp> {
+        let index = self.index.lock();
+        let in_dlq = |stamp| index.get(stamp).is_some_and(|record| record.tree == Tree::Dlq);
+        index.dlq.iter().map(|(_, stamp)| *stamp).find(|stamp| of_volume || in_dlq(*stamp))
     }
 
-    /// Undelivered batches older than `age`.
-    pub fn older_than(&self, age: Duration) -> Vec<Stamp> {
+    /// Undelivered batches older than `age`, not more than `most`.
+    pub fn older_than(&self, age: Duration, most: usize) -> Vec<Stamp> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let edge = Stamp(now.saturating_sub(age).as_nanos() as u64);
         let index = self.index.lock();
@@ -344,7 +351,7 @@ impl Backlog {
             let [queue, retry, _] = &dataset.states;
             queue.records.range(..edge).chain(retry.records.range(..edge)).map(|(stamp, _)| *stamp)
         });
-        undelivered.collect()
+        undelivered.take(most).collect()
     }
 
     /// Updates the age of the oldest undelivered batch.
@@ -365,13 +372,6 @@ impl Backlog {
     /// Number that grows with every change.
     pub fn version(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
-    }
-
-    fn bytes(&self, tree: Tree) -> &std::sync::atomic::AtomicU64 {
-        match tree {
-            Tree::Batches => &self.usage.files,
-            Tree::Dlq => &self.usage.dlq,
-        }
     }
 
     fn notify(&self) {

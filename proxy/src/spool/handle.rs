@@ -160,6 +160,7 @@ impl SpoolHandle {
             }),
             files_unwritable: self.shared.files_unwritable.lock().clone(),
             unreadable: self.shared.unreadable(),
+            batches: (usage.batches.load(Relaxed), self.shared.limits.batches(Class::Acknowledged)),
             full: Full {
                 acknowledged: self.shared.is_full(Class::Acknowledged),
                 unacknowledged: self.shared.is_full(Class::Unacknowledged),

@@ -8,7 +8,7 @@ use std::{
 use parking_lot::{Condvar, Mutex};
 
 use super::disk::Space;
-use crate::config::Spooling;
+use crate::{batch::Class, config::Spooling};
 
 /// Smallest and largest segment.
 const SEGMENT: (u64, u64) = (64 << 10, 64 << 20);
@@ -20,9 +20,34 @@ const LOG: u64 = 512 << 20;
 pub struct Limits {
     spool: AtomicU64,
     dlq: AtomicU64,
+    batches: u64,
+}
+
+/// How many batches the index may hold, in the DLQ and outside it each: memory for it is beside the budget, where there are
+/// some 100 MB, and grows by a quarter of it.
+pub fn most_batches(memory_bytes: u64) -> u64 {
+    65_536 + memory_bytes / 4096
 }
 
 impl Limits {
+    /// None yet but that of the number of batches.
+    pub fn new(batches: u64) -> Self {
+        Self { batches, ..Self::default() }
+    }
+
+    /// Number of batches outside the DLQ for this class of data, as of the bytes.
+    pub fn batches(&self, class: Class) -> u64 {
+        match class {
+            Class::Acknowledged => self.batches,
+            Class::Unacknowledged => self.batches / 4 * 3,
+        }
+    }
+
+    /// Number of batches in the DLQ.
+    pub fn dlq_batches(&self) -> u64 {
+        self.batches
+    }
+
     /// The configured ones, but no more than their share of the volume: `used` is what we hold of it.
     pub fn update(&self, settings: &Spooling, space: Option<Space>, used: u64) {
         let volume = space.map_or(u64::MAX, |space| space.free.saturating_add(used));

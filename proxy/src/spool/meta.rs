@@ -37,7 +37,7 @@ impl Meta {
             attempts: entry.attempts,
             reason: failure.map(|failure| failure.reason),
             status: failure.and_then(|failure| failure.status),
-            message: failure.map(|failure| failure.message.clone()).unwrap_or_default(),
+            message: failure.map(|failure| failure.message.to_string()).unwrap_or_default(),
             at_ns: at.map_or(0, |at| at.as_nanos() as u64),
         }
     }
@@ -56,8 +56,8 @@ impl Meta {
     pub fn apply(self, entry: &mut Entry) {
         entry.attempts = self.attempts;
         entry.last_attempt = at(self.at_ns);
-        entry.failure =
-            self.reason.map(|reason| Failure { reason, status: self.status, message: self.message });
+        let message = self.message.into();
+        entry.failure = self.reason.map(|reason| Failure { reason, status: self.status, message });
     }
 }
 
@@ -66,9 +66,6 @@ fn at(ns: u64) -> Option<SystemTime> {
 }
 
 /// Cuts a message at a character boundary.
-pub fn shorten(message: &mut String) {
-    if message.len() > MAX_MESSAGE {
-        let end = (0..=MAX_MESSAGE).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
-        message.truncate(end);
-    }
+pub fn cut(message: &str) -> &str {
+    message.get(..message.floor_char_boundary(MAX_MESSAGE)).unwrap_or(message)
 }

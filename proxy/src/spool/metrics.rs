@@ -12,7 +12,7 @@ use prometheus_client::{
     },
 };
 
-use super::State;
+use super::{State, files::Tree};
 use crate::{batch::Class, metrics::Metrics};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -179,6 +179,11 @@ impl SpoolMetrics {
     }
 }
 
+/// What a batch counts against the limits: on a volume it takes a block at least.
+pub fn weight(file_bytes: u64) -> u64 {
+    file_bytes.max(4096)
+}
+
 /// Bytes that count against the limits.
 #[derive(Debug, Default)]
 pub struct Usage {
@@ -190,6 +195,10 @@ pub struct Usage {
     pub files: AtomicU64,
     /// The DLQ.
     pub dlq: AtomicU64,
+    /// Batches outside the DLQ.
+    pub batches: AtomicU64,
+    /// Batches in it.
+    pub dlq_batches: AtomicU64,
     /// Bodies on their way to the log, members on their way to their file.
     pub incoming: AtomicU64,
     /// Folders of other processes in the same directory.
@@ -206,6 +215,27 @@ impl Usage {
     /// All segments.
     pub fn whole_log(&self) -> u64 {
         self.log.load(Relaxed) + self.old_log.load(Relaxed)
+    }
+
+    /// A closed batch whose file has `bytes` comes in.
+    pub fn add_batch(&self, tree: Tree, bytes: u64) {
+        let (held, number) = self.of(tree);
+        held.fetch_add(weight(bytes), Relaxed);
+        number.fetch_add(1, Relaxed);
+    }
+
+    /// A closed batch whose file has `bytes` goes.
+    pub fn take_batch(&self, tree: Tree, bytes: u64) {
+        let (held, number) = self.of(tree);
+        Self::take(held, weight(bytes));
+        Self::take(number, 1);
+    }
+
+    fn of(&self, tree: Tree) -> (&AtomicU64, &AtomicU64) {
+        match tree {
+            Tree::Batches => (&self.files, &self.batches),
+            Tree::Dlq => (&self.dlq, &self.dlq_batches),
+        }
     }
 
     /// Takes `bytes` out of a counter, never below 0.

@@ -155,8 +155,8 @@ pub struct Failure {
     pub reason: Reason,
     /// HTTP status when there was an answer.
     pub status: Option<u16>,
-    /// Text for people: at most 1 KiB.
-    pub message: String,
+    /// Text for people: at most 1 KiB. Batches that go for the same cause share it.
+    pub message: Arc<str>,
 }
 
 /// A closed batch as the backlog knows it.
@@ -247,13 +247,17 @@ pub struct UsageNow {
     pub unreadable: u64,
     /// Whose data is refused or held back because the spool is full.
     pub full: Full,
+    /// Closed batches outside the DLQ, and how many there may be.
+    #[serde(skip)]
+    pub batches: (u64, u64),
 }
 
 impl UsageNow {
     /// Whether batches may come back from the DLQ. Half of the limit stays for what comes in: the DLQ of one tenant must
     /// not shut the door for all.
     pub fn has_room_for_returns(&self) -> bool {
-        self.log_bytes + self.batch_bytes < self.limit_bytes / 2
+        let (batches, most) = self.batches;
+        self.log_bytes + self.batch_bytes < self.limit_bytes / 2 && batches < most / 2
     }
 }
 

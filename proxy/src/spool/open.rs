@@ -25,7 +25,7 @@ use super::{
     files::Layout,
     import::{self, ImportMetrics},
     instance::{self, Instance},
-    limits::{Flag, Limits},
+    limits::{self, Flag, Limits},
     log::Log,
     memory_disk::MemoryDisk,
     metrics::{SpoolMetrics, Usage},
@@ -72,14 +72,17 @@ impl Spool {
             let capacity = parts.memory.total() / 8 * 3;
             let disk = Arc::new(MemoryDisk::new(capacity));
             let layout = Layout::new(PathBuf::from("/memory"));
-            return Self::open_on(parts, disk, layout, instance::random_id(), None);
+            let most = limits::most_batches(parts.memory.total());
+            return Self::open_on(parts, disk, layout, instance::random_id(), None, most);
         }
         let directory = parts.settings.directory.clone();
         let claimed =
             instance::claim(&directory).map_err(|error| SpoolError::Folder(directory.clone(), error))?;
         let layout = Layout::new(claimed.folder.clone());
         let import_metrics = ImportMetrics::new(&parts.metrics);
-        let mut spool = Self::open_on(parts, Arc::new(RealDisk), layout, claimed.spool_id, Some(claimed))?;
+        let most = limits::most_batches(parts.memory.total());
+        let (disk, id) = (Arc::new(RealDisk), claimed.spool_id);
+        let mut spool = Self::open_on(parts, disk, layout, id, Some(claimed), most)?;
         spool.threads.push(import::start(&spool.shared, directory.clone(), import_metrics)?);
         let shared = Arc::clone(&spool.shared);
         spool.adoption =
@@ -87,13 +90,14 @@ impl Spool {
         Ok(spool)
     }
 
-    /// The same on any disk.
+    /// The same on any disk, with at most so many batches in the DLQ and outside it each.
     pub(super) fn open_on(
         parts: Parts,
         disk: Arc<dyn Disk>,
         layout: Layout,
         spool_id: u16,
         instance: Option<Instance>,
+        most_batches: u64,
     ) -> Result<Self, SpoolError> {
         let metrics = Arc::new(SpoolMetrics::new(&parts.metrics));
         let usage = Arc::new(Usage::default());
@@ -111,7 +115,7 @@ impl Spool {
 
         let old_log = recovery::segment_bytes(&store, &old);
         usage.old_log.store(old_log, Relaxed);
-        let limits = Limits::default();
+        let limits = Limits::new(most_batches);
         limits.update(&parts.settings, store.disk.space(store.layout.root()).ok(), old_log);
         let (log_limit, segment_bytes) = limits.log();
         // Otherwise recovery does it beside intake.
@@ -187,7 +191,9 @@ impl Spool {
             (0..LANES).all(|_| written.recv_deadline(deadline).is_ok())
         };
         if !tokio::task::spawn_blocking(wait).await.unwrap_or(false) {
-            tracing::warn!("not all batches could be closed in time; the next start closes what the log has of them");
+            tracing::warn!(
+                "not all batches could be closed in time; the next start closes what the log has of them"
+            );
         }
     }
 

@@ -189,7 +189,13 @@ mod tests {
             for payload in *round {
                 starts.push(bytes.len());
                 let header = Header::control(Kind::Raw, Stamp(1), 0, 0);
-                frame::encode(&header, Mark { segment: 4, salt: SALT }, synced, payload.as_bytes(), &mut bytes);
+                frame::encode(
+                    &header,
+                    Mark { segment: 4, salt: SALT },
+                    synced,
+                    payload.as_bytes(),
+                    &mut bytes,
+                );
             }
         }
         bytes.resize(bytes.len() + 10_000, 0);

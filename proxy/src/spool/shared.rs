@@ -125,18 +125,28 @@ impl Shared {
             Class::Acknowledged => self.limits.acknowledged(),
             Class::Unacknowledged => self.limits.unacknowledged(),
         };
-        self.usage().spool() >= limit
+        self.usage().spool() >= limit || self.usage().batches.load(Relaxed) >= self.limits.batches(class)
+    }
+
+    /// Whether the DLQ is beyond a limit of its own.
+    pub fn dlq_is_over(&self) -> bool {
+        let (usage, limits) = (self.usage(), &self.limits);
+        usage.dlq.load(Relaxed) > limits.dlq() || usage.dlq_batches.load(Relaxed) > limits.dlq_batches()
     }
 
     /// Says that data of a class is not taken because the spool is full.
     pub fn tell_full(&self, class: Class) {
         if self.is_full(class) && self.told_refused.pass().is_some() {
             let (bytes, limit) = (self.usage().spool(), self.limits.acknowledged());
+            let batches = self.usage().batches.load(Relaxed);
+            let most_batches = self.limits.batches(Class::Acknowledged);
             tracing::warn!(
                 ?class,
                 bytes,
                 limit,
-                "the spool is full: HTTP answers 503, TCP waits, datagrams are refused; mend delivery or raise spooling.max_size_bytes"
+                batches,
+                most_batches,
+                "the spool is full: HTTP answers 503, TCP waits, datagrams are refused; mend delivery, raise spooling.max_size_bytes, or, for more batches, limits.memory_bytes"
             );
         }
     }

@@ -64,7 +64,8 @@ pub fn pieces(bytes: &[u8]) -> Vec<Piece> {
         let end = (at + 1..bytes.len())
             .find(|place| bytes.get(*place) == Some(&0x1f) && sound(bytes, *place).is_some())
             .unwrap_or(bytes.len());
-        let info = info.filter(|info| at + info.len as usize == end && word(bytes, end - 4) == Some(info.raw_len));
+        let info =
+            info.filter(|info| at + info.len as usize == end && word(bytes, end - 4) == Some(info.raw_len));
         found.push(Piece::Bad { at: at..end, info });
         at = end;
     }

@@ -87,7 +87,7 @@ impl From<Entry> for DlqFile {
             status: "dlq",
             trigger_reason: entry.failure.as_ref().map(|failure| label(failure.reason)),
             http_status: entry.failure.as_ref().and_then(|failure| failure.status),
-            failure_reason: entry.failure.map(|failure| failure.message),
+            failure_reason: entry.failure.map(|failure| failure.message.to_string()),
             acknowledged: entry.class == Class::Acknowledged,
         }
     }

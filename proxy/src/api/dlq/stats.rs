@@ -138,7 +138,7 @@ impl From<Entry> for OldEntry {
             uncompressed_size: entry.raw_bytes,
             created_at: created_at(entry.stamp),
             retry_count: entry.attempts,
-            failure_reason: entry.failure.map(|failure| failure.message),
+            failure_reason: entry.failure.map(|failure| failure.message.to_string()),
         }
     }
 }

@@ -63,7 +63,7 @@ async fn w39_counters_and_oldest_entries_are_true() {
     world.buried(&db, "{\"b\":1}\n", Reason::SpoolFull).await;
     let waiting = world.batch(&web, "{\"a\":3}\n").await;
     let failed = world.batch(&db, "{\"b\":2}\n").await;
-    let failure = Failure { reason: Reason::Network, status: None, message: "connection refused".to_owned() };
+    let failure = Failure { reason: Reason::Network, status: None, message: "connection refused".into() };
     world.state.spool.failed(failed, failure).await.unwrap();
     let (_, stats) = ask(&world, "GET", "/api/v1/dlq/stats").await;
     let totals =

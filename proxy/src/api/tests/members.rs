@@ -87,7 +87,7 @@ async fn world() -> (World, String) {
     let (web, db) = (key("acme", "web"), key("beta", "db"));
     world.batch(&web, "{\"a\":1}\n").await;
     let failed = world.batch(&db, "{\"b\":1}\n").await;
-    let failure = Failure { reason: Reason::Server, status: Some(503), message: "busy".to_owned() };
+    let failure = Failure { reason: Reason::Server, status: Some(503), message: "busy".into() };
     world.state.spool.failed(failed, failure.clone()).await.unwrap();
     world.state.spool.bury(failed, failure).await.unwrap();
     let shown = format!("beta--db--{:019}--ndjson", failed.0);

@@ -286,7 +286,7 @@ impl World {
     /// The same, in the dead-letter queue; its id.
     pub async fn buried(&self, key: &DatasetKey, lines: &str, reason: Reason) -> String {
         let stamp = self.batch(key, lines).await;
-        let failure = Failure { reason, status: Some(503), message: "the Receiver answers 503".to_owned() };
+        let failure = Failure { reason, status: Some(503), message: "the Receiver answers 503".into() };
         self.state.spool.bury(stamp, failure).await.unwrap();
         format!("{}--{}--{:019}--ndjson", key.tenant, key.dataset, stamp.0)
     }

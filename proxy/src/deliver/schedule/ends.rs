@@ -290,7 +290,7 @@ impl Schedule {
                 tracing::warn!(
                     %scope,
                     reason = outcome::label(failure.reason),
-                    message = failure.message,
+                    message = &*failure.message,
                     diverts = fresh.diverts(),
                     suppressed,
                     "delivery does not work; batches are kept"

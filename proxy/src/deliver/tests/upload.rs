@@ -167,7 +167,9 @@ async fn a_2xx_that_began_before_the_last_bytes_were_sent_is_no_delivery_though_
     let client = Client::new(&settings(&fake.url), "x/1").unwrap();
     let (entry, file) = batch(400_000, true);
     let upload = client.upload(&entry, None, Box::new(Cursor::new(file))).await;
-    let Upload::Done { outcome: Outcome::Failed(failure), whole: true } = upload else { panic!("{upload:?}") };
+    let Upload::Done { outcome: Outcome::Failed(failure), whole: true } = upload else {
+        panic!("{upload:?}")
+    };
     assert_eq!(failure.reason, Reason::Network);
     assert!(fake.seen().iter().all(|request| request.whole));
 }

@@ -319,8 +319,8 @@ impl<'a> Adopter<'a> {
         let has_meta = journal.meta.as_ref().is_some_and(|meta| store.save_meta(tree, name, meta).is_ok());
         RealDisk.rename(&staged, &store.layout.data(tree, name))?;
         failpoint!("import.moved");
-        RealDisk.sync_dir(&place)?;
-        RealDisk.sync_dir(self.folder.root())?;
+        // It is here whatever that says: a power cut may bring it back to where it was, with its journal.
+        let synced = RealDisk.sync_dir(&place).and_then(|()| RealDisk.sync_dir(self.folder.root()));
         let mut entry = Entry {
             stamp: name.stamp,
             key: name.key.clone(),
@@ -339,7 +339,7 @@ impl<'a> Adopter<'a> {
         }
         self.shared.backlog.insert(Record { entry, tree, has_meta }, Origin::Found);
         failpoint!("import.visible");
-        Ok(())
+        synced
     }
 
     /// The old program ran meanwhile and moved the file of a batch that we have: then it is a source of that.
@@ -374,8 +374,14 @@ impl<'a> Adopter<'a> {
     fn has_room(&self, plan: &Plan) -> bool {
         let (usage, limits) = (self.shared.usage(), &self.shared.limits);
         match plan.state {
-            State::Dlq => usage.dlq.load(Relaxed).saturating_add(plan.bytes()) <= limits.dlq(),
-            _ => usage.spool().saturating_add(plan.bytes()) <= limits.unacknowledged(),
+            State::Dlq => {
+                usage.dlq.load(Relaxed).saturating_add(plan.bytes()) <= limits.dlq()
+                    && usage.dlq_batches.load(Relaxed) < limits.dlq_batches()
+            }
+            _ => {
+                usage.spool().saturating_add(plan.bytes()) <= limits.unacknowledged()
+                    && usage.batches.load(Relaxed) < limits.batches(Class::Unacknowledged)
+            }
         }
     }
 

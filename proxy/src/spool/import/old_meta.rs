@@ -33,7 +33,7 @@ pub fn parse(bytes: &[u8]) -> Meta {
     } else {
         old.failure_reason
     };
-    meta::shorten(&mut message);
+    message.truncate(meta::cut(&message).len());
     let status = status_in(&message);
     Meta {
         attempts: old.retry_count.clamp(0, i64::from(u32::MAX)) as u32,

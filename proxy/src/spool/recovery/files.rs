@@ -76,6 +76,7 @@ impl Recovery<'_> {
         self.folders.push(folder.to_owned());
         let mut metas = Vec::new();
         let mut foreign = 0;
+        let mut before: Option<Name> = None;
         for file in listed {
             let (stem, meta) = match (file.name.strip_suffix(".gz"), file.name.strip_suffix(".meta")) {
                 (Some(stem), _) => (stem, false),
@@ -95,18 +96,24 @@ impl Recovery<'_> {
             };
             let name = Name::parse(stem)
                 .filter(|name| !file.folder && self.store.layout.folder(tree, &name.key) == folder);
-            let Some(name) = name else {
+            let Some(mut name) = name else {
                 foreign += 1;
                 continue;
             };
+            // Ids are held once for all that have the same.
+            if let Some(before) = &before {
+                name.key = before.key.clone();
+                name.hint =
+                    Some(&before.hint).filter(|hint| **hint == name.hint).unwrap_or(&name.hint).clone();
+            }
+            before = Some(name.clone());
             if self.is_live_in(name.stamp, folder) {
                 continue;
             }
             if meta {
                 metas.push(name);
-            } else if let Some(other) = self
-                .found
-                .insert(name.stamp, Found { name: name.clone(), tree, has_meta: false })
+            } else if let Some(other) =
+                self.found.insert(name.stamp, Found { name: name.clone(), tree, has_meta: false })
             {
                 // A rename is atomic, so somebody copied it. The one in the DLQ tree counts.
                 tracing::warn!(batch = %name.data(), "a batch file is there twice; the copy outside the DLQ is set aside in quarantine");

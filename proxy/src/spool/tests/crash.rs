@@ -99,7 +99,7 @@ async fn child(dir: &Path) {
     let streams: Vec<_> =
         (0..3).map(|n| stream(&format!("d{n}"), Class::Acknowledged, cut.clone())).collect();
     let slow = stream("slow", Class::Acknowledged, batching());
-    let failure = || Failure { reason: Reason::Server, status: Some(503), message: "busy".to_owned() };
+    let failure = || Failure { reason: Reason::Server, status: Some(503), message: "busy".into() };
     let mut split = BTreeSet::new();
     for round in 0..60 {
         for (n, stream) in streams.iter().enumerate() {

@@ -19,7 +19,10 @@ use crate::{
     batch::Class,
     config::Spooling,
     spool::{
-        Failure, Parts, Reason, Refused, Spool, State, files::Layout, frame, segment, segment::SegmentHeader,
+        Failure, Parts, Reason, Refused, Spool, State,
+        files::Layout,
+        frame, segment,
+        segment::SegmentHeader,
         writer::{Message, now_ns},
     },
 };
@@ -27,13 +30,13 @@ use crate::{
 const ACK: Class = Class::Acknowledged;
 
 pub fn failure(reason: Reason) -> Failure {
-    Failure { reason, status: None, message: "why".to_owned() }
+    Failure { reason, status: None, message: "why".into() }
 }
 
 pub async fn on(disk: &SimDisk, parts: Parts) -> Rig {
     let ledger = Arc::clone(&parts.ledger);
     let layout = Layout::new(PathBuf::from("/spool"));
-    let spool = Spool::open_on(parts, Arc::new(disk.clone()), layout, 7, None).unwrap();
+    let spool = Spool::open_on(parts, Arc::new(disk.clone()), layout, 7, None, u64::MAX).unwrap();
     spool.recovered().await;
     Rig { handle: spool.handle(), spool, ledger }
 }

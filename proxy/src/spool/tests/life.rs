@@ -9,7 +9,7 @@ use crate::{
 };
 
 fn failure(reason: Reason, status: u16) -> Failure {
-    Failure { reason, status: Some(status), message: "busy".to_owned() }
+    Failure { reason, status: Some(status), message: "busy".into() }
 }
 
 #[tokio::test]
@@ -111,10 +111,7 @@ async fn h20_failures_are_kept_as_they_are_over_moves_and_restarts() {
     let entry = rig.handle.entry(stamp).unwrap();
     assert_eq!((entry.state, entry.attempts), (State::Dlq, 2));
     let failed = entry.failure.unwrap();
-    assert_eq!(
-        (failed.reason, failed.status, failed.message.as_str()),
-        (Reason::Unauthorized, Some(401), "busy")
-    );
+    assert_eq!((failed.reason, failed.status, &*failed.message), (Reason::Unauthorized, Some(401), "busy"));
     assert!(entry.last_attempt.is_some());
     rig.handle.revive(stamp).await.unwrap();
     let entry = rig.handle.entry(stamp).unwrap();

@@ -12,11 +12,12 @@ use std::{
 use super::{
     faults::{failure, noise, on, sim_settings},
     rig::*,
+    setbacks::failing,
     sim_disk::{Call, Chance, SimDisk},
 };
 use crate::{
     batch::Class,
-    spool::{Reason, Refused, State},
+    spool::{Reason, Refused, Spool, State, files::Layout},
 };
 
 const ACK: Class = Class::Acknowledged;
@@ -133,7 +134,8 @@ async fn when_the_volume_is_full_the_dlq_gives_way_unacknowledged_first() {
 async fn the_dlq_evicts_oldest_first_unacknowledged_before_acknowledged_and_counts_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut limits = settings(dir.path());
-    limits.dlq_max_size_bytes = Some(120);
+    // A batch counts as a block at least.
+    limits.dlq_max_size_bytes = Some(2 * 4096);
     let parts = parts(limits);
     let metrics = Arc::clone(&parts.metrics);
     let rig = Rig::open_with(parts).await;
@@ -153,6 +155,74 @@ async fn the_dlq_evicts_oldest_first_unacknowledged_before_acknowledged_and_coun
     let text = metrics.encode().unwrap();
     assert!(text.contains(r#"spool_evicted_total{class="acknowledged",cause="limit"} 1"#), "{text}");
     assert!(text.contains(r#"spool_evicted_total{class="unacknowledged",cause="limit"} 3"#), "{text}");
+}
+
+/// The index of batches is memory, however small they are.
+#[tokio::test]
+async fn the_number_of_batches_is_bounded_like_their_bytes() {
+    let disk = SimDisk::default();
+    let parts = parts(sim_settings());
+    let ledger = Arc::clone(&parts.ledger);
+    let layout = Layout::new("/spool".into());
+    let spool = Spool::open_on(parts, Arc::new(disk.clone()), layout, 7, None, 100).unwrap();
+    spool.recovered().await;
+    let rig = Rig { handle: spool.handle(), spool, ledger };
+    let mut one = batching();
+    one.max_lines = 1;
+    let (web, datagrams) = (stream("web", ACK, one.clone()), stream("datagrams", Class::Unacknowledged, one));
+    for n in 0..50 {
+        rig.commit(raw(&web, &format!("w{n}\n"))).await;
+    }
+    // Three quarters of them; then the oldest of their kind give way.
+    for n in 0..100 {
+        rig.submit(raw(&datagrams, &format!("d{n}\n")));
+        rig.until("it is closed", |rig| rig.ledger.snapshot().open == 0 && rig.ledger.snapshot().memory == 0)
+            .await;
+    }
+    let count = |rig: &Rig, name: &str, state| rig.handle.entries(&key(name), &[state], None, 1000).len();
+    assert_eq!(count(&rig, "web", State::Queue), 50);
+    assert!(count(&rig, "datagrams", State::Queue) <= 25, "{}", count(&rig, "datagrams", State::Queue));
+    assert!(count(&rig, "datagrams", State::Dlq) >= 75);
+    let mut refused = None;
+    for n in 50..150 {
+        rig.ledger.accept(1);
+        if let Err(error) = rig.handle.commit(vec![raw(&web, &format!("w{n}\n"))]).await {
+            rig.ledger.unaccept(1);
+            refused = Some(error);
+            break;
+        }
+        rig.until("it is closed", |rig| rig.ledger.snapshot().open == 0).await;
+    }
+    assert_eq!(refused, Some(Refused::Full));
+    let acknowledged = count(&rig, "web", State::Queue);
+    for entry in rig.handle.entries(&key("web"), &[State::Queue], None, 1000) {
+        rig.handle.bury(entry.stamp, failure(Reason::Rejected)).await.unwrap();
+    }
+    assert_eq!(count(&rig, "web", State::Dlq), acknowledged, "what nobody was told is safe goes first");
+    assert_eq!(rig.all().iter().filter(|entry| entry.state == State::Dlq).count(), 100);
+    rig.commit(raw(&web, "again\n")).await;
+    rig.balanced();
+}
+
+#[tokio::test]
+async fn an_entry_that_could_not_be_moved_to_the_dlq_is_not_evicted_for_its_limit() {
+    let disk = SimDisk::default();
+    let mut limits = sim_settings();
+    limits.dlq_max_size_bytes = Some(1);
+    let rig = on(&disk, parts(limits)).await;
+    let mut one = batching();
+    one.max_lines = 1;
+    for text in ["older\n", "newer\n"] {
+        rig.commit(raw(&stream("web", ACK, one.clone()), text)).await;
+    }
+    rig.until("both are closed", |rig| rig.all().len() == 2).await;
+    let stamps = rig.all().iter().map(|entry| entry.stamp).collect::<Vec<_>>();
+    failing(&disk, Call::Rename, ".gz", ErrorKind::PermissionDenied);
+    rig.handle.bury(stamps[0], failure(Reason::Rejected)).await.unwrap();
+    disk.heal();
+    rig.handle.bury(stamps[1], failure(Reason::Rejected)).await.unwrap();
+    assert_eq!(rig.texts(), "older\n");
+    assert_eq!((rig.balanced().dlq, rig.balanced().evicted), (1, 1));
 }
 
 #[tokio::test]

@@ -117,7 +117,8 @@ fn open(disk: &SimDisk, ledger: &Arc<Ledger>, id: u16) -> Spool {
     settings.sync_interval = Duration::from_millis(1);
     let mut parts = parts(settings);
     parts.ledger = Arc::clone(ledger);
-    Spool::open_on(parts, Arc::new(disk.clone()), Layout::new(PathBuf::from("/spool")), id, None).unwrap()
+    Spool::open_on(parts, Arc::new(disk.clone()), Layout::new(PathBuf::from("/spool")), id, None, u64::MAX)
+        .unwrap()
 }
 
 fn chunk(world: &mut World, dataset: u8, lines: u8, as_member: bool) -> (Vec<u32>, Chunk) {
@@ -160,7 +161,7 @@ async fn perform(world: &mut World, disk: &SimDisk, handle: &SpoolHandle, ledger
         let all = entries(handle);
         (!all.is_empty()).then(|| all[usize::from(n) % all.len()].clone())
     };
-    let failure = || Failure { reason: Reason::Server, status: Some(503), message: String::new() };
+    let failure = || Failure { reason: Reason::Server, status: Some(503), message: "".into() };
     match step {
         Step::Commit(chunks) => {
             let mut waiting = Vec::new();

@@ -8,10 +8,7 @@ use std::{
 };
 
 use super::{doubt::checkpointed, rig::*};
-use crate::{
-    batch::Class,
-    spool::disk::{Disk, RealDisk},
-};
+use crate::spool::disk::{Disk, RealDisk};
 
 const NOBODY: u32 = 65534;
 

@@ -126,7 +126,7 @@ async fn a_batch_whose_file_is_gone_is_written_off_with_its_metadata() {
     rig.commit(raw(&stream("web", ACK, batching()), "a\nb\n")).await;
     rig.close().await;
     let stamp = rig.all()[0].stamp;
-    let failure = Failure { reason: Reason::Server, status: None, message: "busy".to_owned() };
+    let failure = Failure { reason: Reason::Server, status: None, message: "busy".into() };
     rig.handle.failed(stamp, failure).await.unwrap();
     let below = folder(dir.path()).join("batches");
     let data =

@@ -16,7 +16,8 @@ use super::{
 use crate::{
     batch::Class,
     spool::{
-        Reason, Spool, State, adopt, files::Layout, member::Compressor, segment::SegmentHeader, writer::now_ns,
+        Reason, Spool, State, adopt, files::Layout, member::Compressor, segment::SegmentHeader,
+        writer::now_ns,
     },
 };
 
@@ -218,7 +219,7 @@ async fn a_cut_that_is_finished_for_another_instance_is_finished_once() {
     let parts = parts(sim_settings());
     let ledger = Arc::clone(&parts.ledger);
     let layout = Layout::new(PathBuf::from("/other"));
-    let spool = Spool::open_on(parts, Arc::new(disk.clone()), layout, 8, None).unwrap();
+    let spool = Spool::open_on(parts, Arc::new(disk.clone()), layout, 8, None, u64::MAX).unwrap();
     spool.recovered().await;
     let second = Rig { handle: spool.handle(), spool, ledger };
     let adopt = || adopt::adopt(second.spool.shared_for_tests(), Path::new("/spool")).unwrap();

@@ -72,7 +72,7 @@ pub fn instance(folder: &Path, and_salvage: bool) -> io::Result<Said> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let layout = Layout::new(folder.to_owned());
     let (parts, metrics) = parts(folder);
-    let spool = Spool::open_on(parts, Arc::new(Unlimited), layout, spool_id, Some(claim))
+    let spool = Spool::open_on(parts, Arc::new(Unlimited), layout, spool_id, Some(claim), u64::MAX)
         .map_err(io::Error::other)?;
     runtime.block_on(recover(&spool, &metrics))?;
     drop(spool);

@@ -52,7 +52,7 @@ fn batches(listing: &Value) -> Vec<(String, String, u64)> {
 }
 
 fn failure(message: &str) -> Failure {
-    Failure { reason: Reason::Server, status: Some(503), message: message.to_owned() }
+    Failure { reason: Reason::Server, status: Some(503), message: message.into() }
 }
 
 fn text(from: u32, lines: u32) -> String {

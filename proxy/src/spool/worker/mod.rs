@@ -30,6 +30,8 @@ use super::{
 use crate::ledger::Place;
 
 const TICK: Duration = Duration::from_secs(1);
+/// Batches that are moved in one go, so that others have their turn.
+const AT_ONCE: usize = 64;
 
 /// Answer to an operation.
 pub type Answer = oneshot::Sender<io::Result<Option<[Stamp; 2]>>>;
@@ -309,28 +311,33 @@ impl Worker {
         self.replaced = replaced.into_iter().filter(|record| self.remove_replaced(record).is_err()).collect();
         if now >= self.next_cleanup {
             let settings = self.shared.settings.load();
-            self.next_cleanup = now + settings.cleanup_interval;
-            if let Some(age) = settings.max_age {
-                self.bury_older_than(age);
+            if settings.max_age.is_some_and(|age| self.bury_older_than(age)) {
+                self.next_tick = now;
+            } else {
+                self.next_cleanup = now + settings.cleanup_interval;
             }
             self.shrink_dlq();
         }
         self.shared.room.notify_waiters();
     }
 
-    fn bury_older_than(&self, age: Duration) {
-        for stamp in self.shared.backlog.older_than(age) {
-            let failure = Failure {
-                reason: Reason::Age,
-                status: None,
-                message: format!("not delivered within {} days (max_age_days)", age.as_secs() / 86_400),
-            };
-            drop(self.bury(stamp, failure));
+    /// Some of them; whether there are more.
+    fn bury_older_than(&self, age: Duration) -> bool {
+        let days = age.as_secs() / 86_400;
+        let message = Arc::<str>::from(format!("not delivered within {days} days (max_age_days)"));
+        let due = self.shared.backlog.older_than(age, AT_ONCE);
+        for stamp in &due {
+            let failure = Failure { reason: Reason::Age, status: None, message: Arc::clone(&message) };
+            drop(self.bury(*stamp, failure));
         }
+        due.len() == AT_ONCE
     }
 }
 
 fn short(mut failure: Failure) -> Failure {
-    meta::shorten(&mut failure.message);
+    let cut = meta::cut(&failure.message);
+    if cut.len() < failure.message.len() {
+        failure.message = cut.into();
+    }
     failure
 }

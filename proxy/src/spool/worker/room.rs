@@ -1,32 +1,40 @@
 //! What makes room: batches move to the DLQ, and entries of the DLQ go.
 
-use std::{sync::atomic::Ordering::Relaxed, time::Instant};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Instant,
+};
 
-use super::{TICK, Worker};
+use super::{AT_ONCE, TICK, Worker};
 use crate::{
+    batch::Class,
     ledger::Place,
-    spool::{Failure, Reason},
+    spool::{Failure, Reason, metrics::weight},
 };
 
 impl Worker {
     pub(super) fn make_room(&mut self) {
-        let limit = self.shared.limits.unacknowledged();
+        let shared = Arc::clone(&self.shared);
+        let usage = shared.usage();
+        let limit = shared.limits.unacknowledged();
         let goal = limit - (limit / 64).min(4 << 20);
+        let most = shared.limits.batches(Class::Unacknowledged);
+        let fewer = most - most / 64;
+        let batches = || usage.batches.load(Relaxed);
         // Where something else fills the spool, moving all of it would be in vain.
-        if self.shared.usage().spool().saturating_sub(goal) > self.shared.backlog.evictable_bytes() {
+        let (number, bytes) = shared.backlog.evictable();
+        if usage.spool().saturating_sub(goal) > bytes || batches().saturating_sub(fewer) > number {
             return;
         }
-        let mut moved = 0_u64;
-        while self.shared.usage().spool() >= goal
+        let message = Arc::<str>::from("the spool was full; moved to make room for newer data");
+        let mut moved = 0;
+        while (usage.spool() >= goal || batches() >= fewer)
+            && (moved < AT_ONCE || shared.is_full(Class::Unacknowledged))
             && let Some(stamp) = self.shared.backlog.next_to_bury()
         {
-            let failure = Failure {
-                reason: Reason::SpoolFull,
-                status: None,
-                message: "the spool was full; moved to make room for newer data".to_owned(),
-            };
-            let before = self.shared.usage().files.load(Relaxed);
-            if self.bury(stamp, failure).is_err() || self.shared.usage().files.load(Relaxed) >= before {
+            let failure = Failure { reason: Reason::SpoolFull, status: None, message: Arc::clone(&message) };
+            let before = usage.files.load(Relaxed);
+            if self.bury(stamp, failure).is_err() || usage.files.load(Relaxed) >= before {
                 break;
             }
             moved += 1;
@@ -41,7 +49,7 @@ impl Worker {
     }
 
     pub(super) fn shrink_dlq(&mut self) {
-        while self.shared.usage().dlq.load(Relaxed) > self.shared.limits.dlq() && self.evict("limit") {}
+        while self.shared.dlq_is_over() && self.evict("limit", false).is_some() {}
     }
 
     /// The volume is full; whatever the limit says, the DLQ gives way. Once a second, so that the writers can try.
@@ -51,21 +59,26 @@ impl Worker {
         }
         self.freed_at = Some(Instant::now());
         self.shared.wants_space.store(false, Relaxed);
-        let held = self.shared.usage().dlq.load(Relaxed);
-        let goal = held.saturating_sub((self.shared.limits.dlq() / 16).clamp(256 << 10, 64 << 20));
-        while self.evict("volume_full") && self.shared.usage().dlq.load(Relaxed) > goal {}
+        let goal = (self.shared.limits.dlq() / 16).clamp(256 << 10, 64 << 20);
+        let mut freed = 0;
+        while freed < goal
+            && let Some(bytes) = self.evict("volume_full", true)
+        {
+            freed += bytes;
+        }
     }
 
-    fn evict(&mut self, cause: &'static str) -> bool {
-        let Some(stamp) = self.shared.backlog.next_to_evict() else { return false };
-        let Ok(record) = self.finish(stamp, Place::Evicted) else { return false };
+    /// Returns what that frees.
+    fn evict(&mut self, cause: &'static str, of_volume: bool) -> Option<u64> {
+        let stamp = self.shared.backlog.next_to_evict(of_volume)?;
+        let record = self.finish(stamp, Place::Evicted).ok()?;
         let entry = &record.entry;
         self.shared.metrics().evict(entry.class, cause);
-        if entry.class == crate::batch::Class::Acknowledged {
+        if entry.class == Class::Acknowledged {
             tracing::error!(batch = %entry.file_name(), lines = entry.lines, cause, "acknowledged data was evicted from the DLQ and is lost; raise dlq_max_size_bytes or mend delivery");
         } else if self.shared.told_evicted.pass().is_some() {
             tracing::error!(batch = %entry.file_name(), lines = entry.lines, cause, "unacknowledged data was evicted from the DLQ and is lost");
         }
-        true
+        Some(weight(entry.file_bytes))
     }
 }

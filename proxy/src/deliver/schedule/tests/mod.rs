@@ -31,7 +31,7 @@ fn key(text: &str) -> DatasetKey {
 }
 
 fn failure(reason: Reason) -> Failure {
-    Failure { reason, status: None, message: "test".to_owned() }
+    Failure { reason, status: None, message: "test".into() }
 }
 
 fn done(answer: Answer, then: Then) -> Report {
