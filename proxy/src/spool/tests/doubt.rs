@@ -114,7 +114,8 @@ fn text_of_slow(rig: &Rig) -> String {
 /// What a bit flip, or a page that is lost, does to one member: the lines after it are sound, in the file or in the log.
 #[tokio::test]
 async fn a_damaged_member_of_an_open_batch_costs_nothing_but_its_lines() {
-    let cases: [(&[&str], fn(&mut Vec<u8>), &str); 3] = [
+    type Case = (&'static [&'static str], fn(&mut Vec<u8>), &'static str);
+    let cases: [Case; 3] = [
         (&["one\n"], |bytes| bytes[44] ^= 1, "two\nthree\n"),
         (&["zero\n", "one\n"], |bytes| *bytes.last_mut().unwrap() ^= 1, "zero\ntwo\nthree\n"),
         // Nobody can say how long it was.

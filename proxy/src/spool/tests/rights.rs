@@ -24,8 +24,8 @@ fn as_somebody_else(test: &str) -> bool {
     let mut command = Command::new(program);
     command.args(["--exact", &format!("spool::tests::rights::{test}")]).current_dir("/");
     let said = command.uid(NOBODY).gid(NOBODY).output().unwrap();
-    let text = String::from_utf8_lossy(&said.stdout);
-    assert!(said.status.success() && text.contains("1 passed"), "{text}");
+    let output = String::from_utf8_lossy(&said.stdout);
+    assert!(said.status.success() && output.contains("1 passed"), "{output}");
     true
 }
 
