@@ -113,9 +113,14 @@ struct Seen {
 }
 
 impl Tally {
-    /// Takes the lines of a batch that was uploaded so often under its name.
+    /// Takes the lines of a batch that was uploaded so often under its name. A line that has an event's marker twice, in its
+    /// message and in the raw line that it keeps, is one event.
     pub fn add(&mut self, raw: &[u8], uploads: u32) {
-        for (stream, number) in find(raw) {
+        let marks = raw.split(|byte| *byte == b'\n').flat_map(|line| {
+            let mut before = None;
+            find(line).filter(move |mark| before.replace(*mark) != Some(*mark))
+        });
+        for (stream, number) in marks {
             let seen = self.0.entry(stream).or_default();
             seen.repeated += u64::from(uploads.saturating_sub(1));
             let (word, bit) = (number as usize / 64, 1 << (number % 64));
@@ -184,6 +189,9 @@ mod tests {
         let mut tally = Tally::default();
         tally.add(text(&[0, 1, 64, 200]).as_bytes(), 1);
         tally.add(text(&[1, 3]).as_bytes(), 3);
+        tally.add(format!("{0} {0}\n", mark(7, 0)).as_bytes(), 1);
+        let kept = Sent { stream: 7, attempted: 1, ..Sent::default() };
+        assert_eq!(tally.account(&kept).duplicated, 0, "a line that keeps the raw line, too");
         let all = Sent { stream: 1, attempted: 5, promised: Promised::All };
         let account = tally.account(&all);
         assert_eq!((account.delivered, account.duplicated, account.repeated), (5, 1, 4));
