@@ -54,8 +54,9 @@ e2e: ## The tests on a real cluster (TEST=name for one), as root; E2E_KUBECONFIG
 	.ci/e2e $(TEST)
 
 soak: ## The long ones: 500 kills; SOAK_MINUTES (30) of load with outages
-	SOAK=1 $(CARGO) test --locked --release --package e2e --test crash -- --nocapture
-	SOAK_MINUTES=$(SOAK_MINUTES) $(CARGO) test --locked --release --package e2e --test soak -- --nocapture
+	$(CARGO) build --release --locked --package bytefreezer-proxy --bin bytefreezer-proxy
+	SOAK=1 PROXY_BINARY=$(CURDIR)/target/release/bytefreezer-proxy $(CARGO) test --locked --release --package e2e --test crash -- --nocapture
+	SOAK_MINUTES=$(SOAK_MINUTES) PROXY_BINARY=$(CURDIR)/target/release/bytefreezer-proxy $(CARGO) test --locked --release --package e2e --test soak -- --nocapture
 
 bench: packages ## Speed beside peers and a null receiver, in one run
 	$(CARGO) build --release --locked --package bytefreezer-proxy --package e2e --bins

@@ -23,7 +23,8 @@ use tempfile::TempDir;
 
 use crate::http::Client;
 
-/// Path of the binary: `PROXY_BINARY`, else the one of this build, brought up to date once per test run.
+/// Path of the binary: `PROXY_BINARY`, else the one beside a program, which whoever built that built too, else for a test the one of its
+/// build, brought up to date once per test run.
 pub fn binary() -> Result<&'static Path> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let found = BINARY.get_or_init(|| find_binary().map_err(|error| format!("{error:#}")));
@@ -36,10 +37,14 @@ fn find_binary() -> Result<PathBuf> {
     }
     let own = std::env::current_exe()?;
     let mut folder = own.parent().context("no folder")?;
-    if folder.ends_with("deps") {
+    let is_test = folder.ends_with("deps");
+    if is_test {
         folder = folder.parent().context("no folder")?;
     }
     let path = folder.join("bytefreezer-proxy");
+    if !is_test && path.exists() {
+        return Ok(path);
+    }
     // So that a test never judges an older build than its own sources.
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // As `make test` builds it: another selection of packages has other features, and builds all dependencies again.
