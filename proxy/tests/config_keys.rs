@@ -192,6 +192,19 @@ const FORMER: &[(&str, &str)] = &[
     ("monitoring.endpoint", "x"),
 ];
 
+/// Those of the inputs of flow records.
+const FORMER_FLOWS: &[(&str, &str)] = &[
+    ("host", "127.0.0.1"),
+    ("port", "5"),
+    ("read_buffer_size", "65536"),
+    ("worker_count", "4"),
+    ("tenant_id", "acme"),
+    ("dataset_id", "web"),
+    ("bearer_token", "x"),
+    ("protocol", "udp"),
+    ("data_hint", "ndjson"),
+];
+
 /// Keys of the former program's inputs, by type.
 const FORMER_INPUTS: &[(&str, &[(&str, &str)])] = &[
     (
@@ -263,48 +276,9 @@ const FORMER_INPUTS: &[(&str, &[(&str, &str)])] = &[
             ("dataset_id", "web"),
         ],
     ),
-    (
-        "netflow",
-        &[
-            ("host", "127.0.0.1"),
-            ("port", "5"),
-            ("read_buffer_size", "65536"),
-            ("worker_count", "4"),
-            ("tenant_id", "acme"),
-            ("dataset_id", "web"),
-            ("bearer_token", "x"),
-            ("protocol", "udp"),
-            ("data_hint", "ndjson"),
-        ],
-    ),
-    (
-        "ipfix",
-        &[
-            ("host", "127.0.0.1"),
-            ("port", "5"),
-            ("read_buffer_size", "65536"),
-            ("worker_count", "4"),
-            ("tenant_id", "acme"),
-            ("dataset_id", "web"),
-            ("bearer_token", "x"),
-            ("protocol", "udp"),
-            ("data_hint", "ndjson"),
-        ],
-    ),
-    (
-        "sflow",
-        &[
-            ("host", "127.0.0.1"),
-            ("port", "5"),
-            ("read_buffer_size", "65536"),
-            ("worker_count", "4"),
-            ("tenant_id", "acme"),
-            ("dataset_id", "web"),
-            ("bearer_token", "x"),
-            ("protocol", "udp"),
-            ("data_hint", "ndjson"),
-        ],
-    ),
+    ("netflow", FORMER_FLOWS),
+    ("ipfix", FORMER_FLOWS),
+    ("sflow", FORMER_FLOWS),
     (
         "ebpf",
         &[

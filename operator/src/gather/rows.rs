@@ -313,8 +313,7 @@ impl Row for Claim {
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        let what = |one: &Self| (one.uid.clone(), one.annotations.clone(), one.requested);
-        what(self) == what(other)
+        (&self.uid, &self.annotations, self.requested) == (&other.uid, &other.annotations, other.requested)
     }
 }
 

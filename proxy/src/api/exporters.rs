@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{ApiError, ApiState};
-use crate::inputs::{ExporterQuery, ExporterRow};
+use crate::inputs::{ExporterQuery, ExporterRow, paging};
 
 /// Exporters.
 #[derive(Debug, Serialize, ToSchema)]
@@ -33,7 +33,6 @@ pub async fn exporters(
     let limit = query.page();
     query.limit = Some(limit + 1);
     let mut exporters = (state.exporters)(&query);
-    let more = exporters.len() > limit;
-    exporters.truncate(limit);
-    Ok(Json(ExporterList { exporters, next_offset: more.then_some(query.offset + limit) }))
+    let next_offset = paging::cut(&mut exporters, query.offset, limit);
+    Ok(Json(ExporterList { exporters, next_offset }))
 }

@@ -24,7 +24,7 @@ use crate::{
     deliver::CircuitStatus,
     ids::TenantId,
     inputs::{
-        InputStatus, ListenerStatus,
+        InputStatus, ListenerStatus, paging,
         senders::{SenderQuery, SenderRow},
     },
     ledger::Events,
@@ -248,7 +248,6 @@ pub async fn senders(
     let limit = query.page();
     query.limit = Some(limit + 1);
     let mut senders = state.senders.query(&query);
-    let more = senders.len() > limit;
-    senders.truncate(limit);
-    Ok(Json(SenderList { senders, next_offset: more.then_some(query.offset + limit) }))
+    let next_offset = paging::cut(&mut senders, query.offset, limit);
+    Ok(Json(SenderList { senders, next_offset }))
 }

@@ -22,6 +22,7 @@ pub mod http;
 mod listener;
 mod metrics;
 mod packets;
+pub mod paging;
 mod plan;
 pub mod prefix;
 pub mod proxy_protocol;

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::paging;
 use crate::{
     ids::{DatasetId, DatasetKey, TenantId},
     rate::Rate,
@@ -24,9 +25,6 @@ const SHARDS: usize = 16;
 const DIVIDED_FROM: usize = 1024;
 /// Of a full part, one row in this many makes room at once, so that a flood of new senders stays cheap.
 const EVICTED_SHARE: usize = 16;
-/// Rows of one answer.
-const MAX_PAGE: usize = 1000;
-const DEFAULT_PAGE: usize = 100;
 const NS: u64 = 1_000_000_000;
 
 #[derive(Debug)]
@@ -165,10 +163,10 @@ impl Senders {
         let mut rows = Vec::new();
         for shard in &self.shards {
             let shard = shard.lock();
-            let wanted = shard.datasets.iter().filter(|(key, _)| {
-                query.tenant_id.as_ref().is_none_or(|tenant| *tenant == key.tenant)
-                    && query.dataset_id.as_ref().is_none_or(|dataset| *dataset == key.dataset)
-            });
+            let wanted = shard
+                .datasets
+                .iter()
+                .filter(|(key, _)| paging::wants(query.tenant_id.as_ref(), query.dataset_id.as_ref(), key));
             for (key, senders) in wanted {
                 rows.extend(senders.iter().map(|(source, counts)| row(key, *source, counts, now_ns)));
             }
@@ -182,14 +180,14 @@ impl Senders {
         } else {
             rows.sort_by(name);
         }
-        rows.into_iter().skip(query.offset).take(query.limit.unwrap_or(DEFAULT_PAGE)).collect()
+        rows.into_iter().skip(query.offset).take(query.limit.unwrap_or(paging::DEFAULT)).collect()
     }
 }
 
 impl SenderQuery {
     /// Rows of a page.
     pub fn page(&self) -> usize {
-        self.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE)
+        paging::page(self.limit)
     }
 }
 

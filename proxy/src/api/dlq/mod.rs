@@ -15,6 +15,7 @@ use crate::{
     batch::Class,
     deliver::label,
     ids::{DatasetId, DatasetKey, IdError, TenantId},
+    inputs::paging,
     spool::{Entry, SpoolHandle, Stamp, State as Place},
 };
 
@@ -24,9 +25,6 @@ pub mod stats;
 
 pub use id::{created_at, id, parse_id};
 
-/// Entries of a page unless told, and at most.
-const DEFAULT_PAGE: usize = 100;
-const MAX_PAGE: usize = 1000;
 /// Entries asked of the spool at a time.
 const STRIDE: usize = 256;
 
@@ -200,7 +198,7 @@ impl ListQuery {
         let (tenant, dataset) = (given(tenant_id)?, given(dataset_id)?);
         let wanted = Wanted { tenant, dataset, reason, created_after, created_before };
         let after = after.as_deref().map(parse_id).transpose()?;
-        Ok((wanted, after, limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE)))
+        Ok((wanted, after, paging::page(limit)))
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
     outcome::Outcome,
     persist::{self, Content, Key},
     sequence::Sequence,
-    template::{Style, Template},
+    template::Style,
     templates::{Definition, Entry, FIRST, Kind, Learned, Templates},
     waiting::{Origin, Overflow, Place, Set, Waiting},
 };
@@ -208,40 +208,22 @@ impl Domain {
         if template.is_options {
             work.outcome.grown |= self.knowledge.learn(template, records);
         }
-        let run = if let Some(dump) = dump {
-            let run = dump.records(id, records, template, work.out);
-            work.outcome.options += if template.is_options { run.records } else { 0 };
-            run
-        } else if template.is_options {
-            self.decode_options(header, template, records, work)
-        } else {
-            let reading = self.context(header, work.style);
-            let run = work.frame.push(template, records, usize::MAX, &reading, work.out);
-            work.outcome.lines += run.records;
-            run
+        let run = match dump {
+            Some(dump) => dump.records(id, records, template, work.out),
+            None if template.is_options && !work.options => lines::count(template, records),
+            None => {
+                let reading = self.context(header, work.style);
+                let run = work.frame.push(template, records, usize::MAX, &reading, work.out);
+                work.outcome.lines += run.records;
+                run
+            }
         };
+        if template.is_options {
+            work.outcome.options += run.records;
+        }
         if run.is_cut {
             work.outcome.fault(Fault::Record);
         }
-        run
-    }
-
-    fn decode_options(
-        &self,
-        header: &Header,
-        template: &Template,
-        records: &[u8],
-        work: &mut Work<'_>,
-    ) -> Run {
-        let run = if work.options {
-            let reading = self.context(header, work.style);
-            let run = work.frame.push(template, records, usize::MAX, &reading, work.out);
-            work.outcome.lines += run.records;
-            run
-        } else {
-            lines::count(template, records)
-        };
-        work.outcome.options += run.records;
         run
     }
 

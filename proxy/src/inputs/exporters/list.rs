@@ -14,11 +14,9 @@ use crate::{
         sflow::agents,
     },
     ids::{DatasetId, DatasetKey, TenantId},
+    inputs::paging,
 };
 
-/// Rows of one answer.
-const MAX_PAGE: usize = 1000;
-const DEFAULT_PAGE: usize = 100;
 const NS: u64 = 1_000_000_000;
 
 /// Which rows.
@@ -43,12 +41,11 @@ pub struct ExporterQuery {
 impl ExporterQuery {
     /// Rows of a page.
     pub fn page(&self) -> usize {
-        self.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE)
+        paging::page(self.limit)
     }
 
     fn wants(&self, key: &DatasetKey) -> bool {
-        self.tenant_id.as_ref().is_none_or(|tenant| *tenant == key.tenant)
-            && self.dataset_id.as_ref().is_none_or(|dataset| *dataset == key.dataset)
+        paging::wants(self.tenant_id.as_ref(), self.dataset_id.as_ref(), key)
     }
 }
 
@@ -129,7 +126,7 @@ pub fn query<'a>(
         .flat_map(|(input, memory)| rows(input, memory, now_ns))
         .filter(|row| query.silent_for.is_none_or(|seconds| row.silent_seconds >= seconds))
         .skip(query.offset)
-        .take(query.limit.unwrap_or(DEFAULT_PAGE))
+        .take(query.limit.unwrap_or(paging::DEFAULT))
         .collect()
 }
 
