@@ -18,6 +18,8 @@ build() { # PROGRAM...: all of them when none is named
         for name in "${missing[@]}"; do
             [ -e "$(folder "$name")/$name" ] || build_one "$name"
         done
+        # What is built is not built again: gigabytes that would help nobody.
+        rm -rf "$cache/go-build"
     ) 9>"$cache/lock"
 }
 
@@ -58,7 +60,7 @@ compile() {
     shift 3
     say "$name ${version[$name]}: fetching and compiling"
     mkdir -p "$at"
-    (cd "$at" && CGO_ENABLED=0 go "$command" -v "$@" 2>&1) | tee "$log" | progress "$name" || {
+    (cd "$at" && CGO_ENABLED=0 GOCACHE=$cache/go-build go "$command" -v "$@" 2>&1) | tee "$log" | progress "$name" || {
         tail -n 20 "$log" >&2
         fail "building $name failed; all it said: $log"
     }

@@ -37,8 +37,8 @@ const MAGIC: &[u8; 8] = b"BFWAIT\x00\x01";
 const PAUSE: Duration = Duration::from_secs(30);
 /// After so many bytes it is asked anew whether the volume has room.
 const LOOK: u64 = 1 << 20;
-/// Of the volume, this part stays free.
-const KEPT_FREE: u64 = 10;
+/// It takes at most one part in so many of what is free on the volume: the spool and its DLQ may take nine tenths.
+const SHARE: u64 = 20;
 
 /// See the module.
 #[derive(Debug)]
@@ -170,7 +170,7 @@ impl WaitingFile {
         Ok(())
     }
 
-    /// Whether so many bytes more are within the limit and leave the volume room.
+    /// Whether so many bytes more are within the limit and its share of the volume.
     fn has_room(&self, state: &mut State, bytes: u64) -> bool {
         let end = state.end + bytes;
         if end > self.limit.load(Relaxed).min(index::MOST) {
@@ -178,8 +178,7 @@ impl WaitingFile {
         }
         if end > state.look_at {
             let folder = self.path.parent().unwrap_or(&self.path);
-            let has_room = RealDisk.space(folder).is_ok_and(|space| space.free > space.total / KEPT_FREE);
-            if !has_room {
+            if !RealDisk.space(folder).is_ok_and(|space| end <= space.free.saturating_add(state.end) / SHARE) {
                 return false;
             }
             state.look_at = end + LOOK;
