@@ -63,7 +63,7 @@ words! {
         Programmed: "Every ready pod has acknowledged.", "";
         Ready: "All is well.", "";
         Invalid: "The object holds a value that the schema cannot judge and the proxy does not take.", "The message says what to write.";
-        Undecodable: "The object cannot be read; what it last held stays in force until the operator starts anew.", "Apply the current definitions (`bytefreezer-operator crds apply`) and correct the object.";
+        Undecodable: "The object cannot be read; what it last held stays in force.", "Apply the current definitions (`bytefreezer-operator crds apply`) and correct the object.";
         ProxyNotFound: "No Proxy has the name in `proxyRef`.", "Correct `proxyRef`, or make the Proxy.";
         NamespaceNotPermitted: "No rule of `allowedDatasets` names the dataset's namespace.", "Ask the Proxy's owner for a rule.";
         TenantNotPermitted: "No rule that names the namespace names the tenant.", "Correct `tenantId`, or ask the Proxy's owner for a rule.";

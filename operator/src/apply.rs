@@ -264,9 +264,7 @@ impl Owner<'_> {
     }
 
     fn controls(&self, metadata: &ObjectMeta) -> bool {
-        let is_owner =
-            |owner: &OwnerReference| owner.controller == Some(true) && owner.uid == self.proxy.owner.uid;
-        metadata.owner_references.iter().flatten().any(is_owner)
+        is_controlled(metadata, &self.proxy.owner.uid)
     }
 
     /// Removes what was built once and is not among `kept`.
@@ -324,6 +322,12 @@ impl Owner<'_> {
         failpoint::pass("removed.orphan");
         Ok(())
     }
+}
+
+/// Whether the object is that of the owner with this UID.
+pub fn is_controlled(metadata: &ObjectMeta, uid: &str) -> bool {
+    let is_owner = |owner: &OwnerReference| owner.controller == Some(true) && owner.uid == uid;
+    metadata.owner_references.iter().flatten().any(is_owner)
 }
 
 /// A hash of an object as it is written.

@@ -1,6 +1,6 @@
 //! The operator, installed by the chart.
 
-use std::{env, path::Path};
+use std::{env, path::Path, time::Duration};
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -43,6 +43,18 @@ impl<'a> Operator<'a> {
         let arguments = [command, RELEASE, &chart, "--values", "-", "--wait", "--timeout", "120s"];
         helm_with(&[&["--namespace", self.namespace.name()][..], &arguments].concat(), &all.to_string())?;
         Ok(())
+    }
+
+    /// Another process takes its place. Returns once the one before is gone.
+    pub fn restart(&self) -> Result<()> {
+        let deployment = format!("deployment/{}", self.deployment());
+        self.namespace.kubectl(&["rollout", "restart", &deployment])?;
+        self.namespace.kubectl(&["rollout", "status", &deployment, "--timeout", "120s"])?;
+        let own =
+            ["get", "pods", "--selector", "app.kubernetes.io/name=bytefreezer-operator", "--output", "name"];
+        self.namespace.until(Duration::from_mins(1), "the end of the operator before", || {
+            Ok((self.namespace.kubectl(&own)?.lines().count() == 1).then_some(()))
+        })
     }
 
     /// `helm test`; what it prints.

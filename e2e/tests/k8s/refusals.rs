@@ -3,10 +3,16 @@
 use std::{collections::BTreeMap, net::UdpSocket, time::Duration};
 
 use bytefreezer_crds::ProxyDataset;
-use e2e::k8s::{Namespace, Operator, cluster::kubectl, namespace::LIMIT};
+use e2e::k8s::{
+    Namespace, Operator,
+    cluster::{kubectl, kubectl_with},
+    namespace::LIMIT,
+};
 use serde_json::{Value, json};
 
-use crate::common::{address, dataset, lives, proxy, ready, ready_pods};
+use crate::common::{address, dataset, lives, proxy, ready, ready_pods, stored};
+
+const DEFINITION: &str = "proxydatasets.bytefreezer.com";
 
 fn secret(name: &str, token: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"token": token}})
@@ -64,30 +70,6 @@ fn t06_each_refusal_is_on_its_own_object_and_tenants_do_not_disturb_each_other()
     let error = namespace.apply(&dataset("both", &both, &json!({}))).unwrap_err();
     assert!(format!("{error:#}").contains("exactly one"), "{error:#}");
 
-    // An object that an older definition let in and that cannot be read any more.
-    let definition = "proxydatasets.bytefreezer.com";
-    let before_patch = kubectl(&["get", "crd", definition, "--output", "json"]).unwrap();
-    let lax = json!({"spec": {"versions": [{
-        "name": "v1alpha1", "served": true, "storage": true, "subresources": {"status": {}},
-        "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
-    }]}});
-    kubectl(&["patch", "crd", definition, "--type", "merge", "--patch", &lax.to_string()]).unwrap();
-    let wrong = json!({"apiVersion": "bytefreezer.com/v1alpha1", "kind": "ProxyDataset", "metadata": {"name": "odd"},
-        "spec": {"proxyRef": {"name": "edge"}, "tenantId": "acme", "source": {"udp": {"port": {"not": "a number"}}}}});
-    let stored = namespace.until(LIMIT, "the lax definition", || Ok(namespace.apply(&wrong).ok()));
-    let mut strict: Value = serde_json::from_str(&before_patch).unwrap();
-    strict["metadata"] = json!({"name": definition});
-    strict.as_object_mut().unwrap().remove("status");
-    kubectl(&["patch", "crd", definition, "--type", "merge", "--patch", &strict.to_string()]).unwrap();
-    stored.unwrap();
-    namespace
-        .until(LIMIT, "Undecodable on the odd one", || {
-            let conditions =
-                namespace.kubectl(&["get", "pds", "odd", "--output", "jsonpath={.status.conditions}"])?;
-            Ok(conditions.contains("Undecodable").then_some(()))
-        })
-        .unwrap();
-
     // One token is revoked: its tenant waits, the other goes on.
     receiver.change(|settings| {
         if let Some(tokens) = &mut settings.tokens {
@@ -114,5 +96,82 @@ fn t06_each_refusal_is_on_its_own_object_and_tenants_do_not_disturb_each_other()
     namespace.apply(&secret("globex", "another")).unwrap();
     receiver.wait_text("globex", "of-globex", 1, Duration::from_mins(2)).unwrap();
     ready(&namespace, "good");
+    assert_eq!(lives(&ready_pods(&namespace, "edge", 1)), before);
+}
+
+/// Applies objects that an older definition let in, and that cannot be read any more.
+fn apply_unreadable(namespace: &Namespace, objects: &[Value]) {
+    let strict = kubectl(&["get", "crd", DEFINITION, "--output", "json"]).unwrap();
+    let lax = json!({"spec": {"versions": [{
+        "name": "v1alpha1", "served": true, "storage": true, "subresources": {"status": {}},
+        "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+    }]}});
+    let patch = |definition: &Value| {
+        kubectl(&["patch", "crd", DEFINITION, "--type", "merge", "--patch", &definition.to_string()])
+            .unwrap();
+    };
+    patch(&lax);
+    let applied = namespace.until(LIMIT, "the lax definition", || {
+        Ok(objects.iter().all(|object| namespace.apply(object).is_ok()).then_some(()))
+    });
+    let mut strict: Value = serde_json::from_str(&strict).unwrap();
+    strict["metadata"] = json!({"name": DEFINITION});
+    strict.as_object_mut().unwrap().remove("status");
+    patch(&strict);
+    applied.unwrap();
+}
+
+#[test]
+fn t06_what_cannot_be_read_any_more_goes_on_also_with_the_next_operator() {
+    let namespace = Namespace::new("unread").unwrap();
+    let receiver = namespace.receiver().unwrap();
+    let operator = Operator::install(&namespace, &json!({})).unwrap();
+    namespace.apply(&proxy(&receiver, &json!({}))).unwrap();
+    let good = dataset("odd", &json!({"udp": {"port": 5520}}), &json!({}));
+    namespace.apply(&good).unwrap();
+    ready(&namespace, "odd");
+    let before = lives(&ready_pods(&namespace, "edge", 1));
+    let target = address(&namespace, "edge", 5520);
+    let send = |text: &str| {
+        UdpSocket::bind("0.0.0.0:0").unwrap().send_to(text.as_bytes(), target).unwrap();
+    };
+    let first = stored(&receiver, "odd", || send("before")).len();
+    let goes_on = |lines: usize, text: &str| {
+        send(text);
+        let lines = receiver.wait_text("acme", "odd", lines, LIMIT).unwrap();
+        assert!(lines.iter().any(|line| line.contains(text)), "{lines:?}");
+    };
+
+    // Of the second not even the status can be written: rules about the whole object fail.
+    let odd = dataset("odd", &json!({"udp": {"port": {"not": "a number"}}}), &json!({}));
+    let mut odder = dataset("odder", &json!({"udp": {"port": 5521}}), &json!({}));
+    odder["spec"]["tenantId"] = json!({"not": "a text"});
+    apply_unreadable(&namespace, &[odd, odder]);
+    let unread = || {
+        let status = namespace.kubectl(&["get", "pds", "odd", "--output", "jsonpath={.status}"])?;
+        Ok((status.contains("Undecodable") && status.contains(":5520/UDP")).then_some(()))
+    };
+    namespace.until(LIMIT, "Undecodable on the odd one, with its address", unread).unwrap();
+    let events = ["get", "events", "--field-selector", "involvedObject.name=odder", "--output", "yaml"];
+    namespace
+        .until(LIMIT, "an event on the odder one", || {
+            let events = namespace.kubectl(&events)?;
+            Ok((events.contains("Undecodable") && events.contains("cannot be read")).then_some(()))
+        })
+        .unwrap();
+    goes_on(first + 1, "while it cannot be read");
+
+    // One that never read it writes the document anew, for another dataset.
+    operator.restart().unwrap();
+    namespace.apply(&dataset("later", &json!({"udp": {"port": 5522}}), &json!({}))).unwrap();
+    ready(&namespace, "later");
+    goes_on(first + 2, "with the next operator");
+    namespace.until(LIMIT, "Undecodable by the next operator, with its address", unread).unwrap();
+
+    // Server-side apply does not take over from what is no longer of the schema.
+    let replace = ["--namespace", namespace.name(), "replace", "--filename", "-"];
+    kubectl_with(&replace, &good.to_string()).unwrap();
+    ready(&namespace, "odd");
+    goes_on(first + 3, "mended");
     assert_eq!(lives(&ready_pods(&namespace, "edge", 1)), before);
 }

@@ -105,8 +105,8 @@ impl Answer {
             all.filter(|(_, bytes)| *bytes > 0).collect()
         });
         let inputs = status.inputs.into_iter().filter_map(|input| {
-            let (namespace, name) = input.name.split_once('/')?;
-            Some((ObjectKey::new(namespace, name), input.report()))
+            let key: ObjectKey = input.name.parse().ok()?;
+            Some((key, input.report()))
         });
         let said = Said {
             document: cut(status.config_hash),

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use bytefreezer_crds::dataset::{Oversize, Protocol, SourceRef, Tls};
+use bytefreezer_proxy::config::{self, Input, ServerTls, Source, TcpSource};
 use ipnet::IpNet;
 
 use super::{Claimant, Holder, pool::kind};
@@ -36,6 +37,15 @@ impl fmt::Display for Transport {
     }
 }
 
+/// Whose certificates a listener serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Certificates {
+    /// Those in these Secrets of a namespace.
+    Of(String, Tls),
+    /// Those that an entry of a document names. Nobody knows any more of which Secrets they are.
+    Kept,
+}
+
 /// What a dataset wants of one listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
@@ -45,12 +55,12 @@ pub struct Listener {
     pub port: u16,
     /// Name of the kind of source.
     pub kind: &'static str,
-    /// Certificates, with the namespace of their Secrets.
-    pub tls: Option<(String, Tls)>,
+    /// Certificates.
+    pub tls: Option<Certificates>,
     /// Peers whose PROXY header is believed, sorted.
     pub proxies: Option<Vec<IpNet>>,
     /// What ends a line, and what happens with a long one.
-    pub framing: Option<(String, Oversize)>,
+    pub framing: Option<(u8, Oversize)>,
     /// Path, for http.
     pub path: Option<String>,
     /// Whether all that one sender sends has to reach one pod, which has what the sender told before: its templates.
@@ -63,20 +73,30 @@ impl fmt::Display for Listener {
     }
 }
 
+/// Of whatever is not between lines.
+const NEWLINE: u8 = b'\n';
+
+impl Listener {
+    /// One for sources of this kind that wants nothing in particular.
+    fn bare(kind: &'static str, transport: Transport, port: u16, proxies: Option<&[IpNet]>) -> Self {
+        Self {
+            transport,
+            port,
+            kind,
+            tls: None,
+            proxies: proxies.map(<[IpNet]>::to_vec).filter(|_| transport == Transport::Tcp),
+            framing: None,
+            path: None,
+            // Over TCP templates live and die with their connection, but a source has one address for both.
+            sticky: matches!(kind, "netflow" | "ipfix"),
+        }
+    }
+}
+
 /// The listeners that a source in `namespace` needs.
 pub(super) fn of(namespace: &str, source: SourceRef<'_>, proxies: Option<&[IpNet]>) -> Vec<Listener> {
-    let secrets = |tls: &Option<Tls>| tls.clone().map(|tls| (namespace.to_owned(), tls));
-    let bare = |transport, port| Listener {
-        transport,
-        port,
-        kind: kind(source),
-        tls: None,
-        proxies: proxies.map(<[IpNet]>::to_vec).filter(|_| transport == Transport::Tcp),
-        framing: None,
-        path: None,
-        // Over TCP templates live and die with their connection, but a source has one address for both.
-        sticky: matches!(source, SourceRef::Netflow(_) | SourceRef::Ipfix(_)),
-    };
+    let secrets = |tls: &Option<Tls>| tls.clone().map(|tls| Certificates::Of(namespace.to_owned(), tls));
+    let bare = |transport, port| Listener::bare(kind(source), transport, port, proxies);
     let each = |protocols: &[Protocol], port, tcp: &dyn Fn(Listener) -> Listener| {
         let udp = protocols.contains(&Protocol::Udp).then(|| bare(Transport::Udp, port));
         let tcp = protocols.contains(&Protocol::Tcp).then(|| tcp(bare(Transport::Tcp, port)));
@@ -89,7 +109,7 @@ pub(super) fn of(namespace: &str, source: SourceRef<'_>, proxies: Option<&[IpNet
         SourceRef::Ebpf(ebpf) => vec![bare(Transport::Udp, ebpf.port)],
         SourceRef::Tcp(tcp) => vec![Listener {
             tls: secrets(&tcp.tls),
-            framing: Some((tcp.delimiter.clone(), tcp.oversize)),
+            framing: Some((tcp.delimiter.as_bytes().first().copied().unwrap_or(NEWLINE), tcp.oversize)),
             ..bare(Transport::Tcp, tcp.port)
         }],
         SourceRef::Http(http) => vec![Listener {
@@ -99,12 +119,58 @@ pub(super) fn of(namespace: &str, source: SourceRef<'_>, proxies: Option<&[IpNet
         }],
         SourceRef::Syslog(syslog) => each(&syslog.protocols, syslog.port, &|tcp| Listener {
             tls: secrets(&syslog.tls),
-            framing: Some((String::new(), syslog.oversize)),
+            framing: Some((NEWLINE, syslog.oversize)),
             ..tcp
         }),
         SourceRef::Ipfix(ipfix) => {
             each(&ipfix.protocols, ipfix.port, &|tcp| Listener { tls: secrets(&ipfix.tls), ..tcp })
         }
+    }
+}
+
+/// The listeners that an entry of a document needs.
+pub(super) fn of_entry(input: &Input, proxies: Option<&[IpNet]>) -> Vec<Listener> {
+    let port = input.listen.port;
+    let udp = |kind| Listener::bare(kind, Transport::Udp, port, proxies);
+    let tcp = |kind, tls: &Option<ServerTls>| Listener {
+        tls: tls.as_ref().map(|_| Certificates::Kept),
+        ..Listener::bare(kind, Transport::Tcp, port, proxies)
+    };
+    let framing = |tcp: &TcpSource| {
+        let oversize = match tcp.oversize {
+            config::Oversize::Cut => Oversize::Cut,
+            config::Oversize::Drop => Oversize::Drop,
+            config::Oversize::Close => Oversize::Close,
+        };
+        Some((tcp.delimiter, oversize))
+    };
+    let both =
+        |of_udp: Option<Listener>, of_tcp: Option<Listener>| of_udp.into_iter().chain(of_tcp).collect();
+    match &input.source {
+        Source::Udp(_) => vec![udp("udp")],
+        Source::Sflow(_) => vec![udp("sflow")],
+        Source::Ebpf(_) => vec![udp("ebpf")],
+        Source::Tcp(lines) => vec![Listener { framing: framing(lines), ..tcp("tcp", &lines.tls) }],
+        Source::Http(http) => vec![Listener { path: Some(http.path.clone()), ..tcp("http", &http.tls) }],
+        Source::Syslog(syslog) => both(
+            syslog.udp.as_ref().map(|_| udp("syslog")),
+            syslog
+                .tcp
+                .as_ref()
+                .map(|lines| Listener { framing: framing(lines), ..tcp("syslog", &lines.tls) }),
+        ),
+        Source::Netflow(flow) | Source::Ipfix(flow) => {
+            let kind = if matches!(input.source, Source::Netflow(_)) { "netflow" } else { "ipfix" };
+            both(flow.udp.as_ref().map(|_| udp(kind)), flow.tcp.as_ref().map(|flows| tcp(kind, &flows.tls)))
+        }
+    }
+}
+
+/// Whether two cannot have certificates in common. Where nobody knows, the proxy has the last word.
+fn differ(own: Option<&Certificates>, theirs: Option<&Certificates>) -> bool {
+    match (own, theirs) {
+        (Some(Certificates::Kept), Some(_)) | (Some(_), Some(Certificates::Kept)) => false,
+        (own, theirs) => own != theirs,
     }
 }
 
@@ -123,7 +189,7 @@ pub(super) fn conflict(
         return Some(format!("{listener} is taken for {} by {winner}: choose another port", theirs.kind));
     }
     for (differs, what) in [
-        (listener.tls != theirs.tls, "tls"),
+        (differ(listener.tls.as_ref(), theirs.tls.as_ref()), "tls"),
         (listener.proxies != theirs.proxies, "proxyProtocol"),
         (listener.framing != theirs.framing, "delimiter and oversize"),
     ] {

@@ -21,7 +21,7 @@ use bytefreezer_crds::conditions::Reason;
 use ipnet::IpNet;
 
 pub use admission::{NamespaceRule, Rule};
-pub use listeners::{Listener, Transport};
+pub use listeners::{Certificates, Listener, Transport};
 pub use pool::{Claimant, Host, Pool};
 
 use crate::key::ObjectKey;

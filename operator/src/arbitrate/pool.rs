@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use bytefreezer_crds::{ProxyDataset, conditions::Reason, dataset::SourceRef, labels, values::Cidr};
+use bytefreezer_proxy::config::Input;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{
     Refusal, Rule, Verdict,
@@ -80,21 +82,40 @@ impl Claimant {
             }
             None => None,
         };
-        let labels = metadata.labels.as_ref();
-        let synced = labels
-            .and_then(|labels| labels.get(labels::ORIGIN))
-            .is_some_and(|origin| origin == labels::ORIGIN_CONTROL);
         let namespace = metadata.namespace.clone().unwrap_or_default();
         Some(Self {
             listeners: listeners::of(&namespace, spec.source.get()?, proxies.as_deref()),
             key: ObjectKey::new(namespace, name.clone()),
-            synced,
-            created: metadata.creation_timestamp.as_ref().map(|time| time.0.as_second()),
+            synced: synced(metadata),
+            created: created(metadata),
             namespace_labels,
             tenant: spec.tenant_id.as_str().to_owned(),
             dataset: spec.dataset_id.as_ref().map_or(name, |id| id.as_str().to_owned()),
             sources: if sources.is_empty() { everybody() } else { sources },
         })
+    }
+
+    /// What a dataset claims of which an entry of a document is all that is known, and its metadata.
+    pub fn of_entry(
+        key: ObjectKey,
+        metadata: &ObjectMeta,
+        input: &Input,
+        namespace_labels: BTreeMap<String, String>,
+    ) -> Self {
+        let mut proxies = input.proxy_protocol_from.clone();
+        if let Some(proxies) = &mut proxies {
+            proxies.sort_unstable();
+        }
+        Self {
+            key,
+            synced: synced(metadata),
+            created: created(metadata),
+            namespace_labels,
+            tenant: input.tenant().to_string(),
+            dataset: input.dataset().to_string(),
+            listeners: listeners::of_entry(input, proxies.as_deref()),
+            sources: input.prefixes(),
+        }
     }
 
     /// Who comes first.
@@ -105,6 +126,16 @@ impl Claimant {
     pub(super) fn id(&self) -> (String, String) {
         (self.tenant.clone(), self.dataset.clone())
     }
+}
+
+/// Whether it came from Control.
+fn synced(metadata: &ObjectMeta) -> bool {
+    let origin = metadata.labels.as_ref().and_then(|labels| labels.get(labels::ORIGIN));
+    origin.is_some_and(|origin| origin == labels::ORIGIN_CONTROL)
+}
+
+fn created(metadata: &ObjectMeta) -> Option<i64> {
+    metadata.creation_timestamp.as_ref().map(|time| time.0.as_second())
 }
 
 /// IPv4-mapped networks are IPv4.

@@ -16,6 +16,7 @@ use std::{
 use bytefreezer_crds::labels;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
+use serde_json::Value as Json;
 
 use super::{AssetKind, AssetRef, AssetUse, Assets, Content, Delivery, Placement, SECRETS, place};
 use crate::{acknowledge::PodReport, validate::ValidatedProxy};
@@ -37,6 +38,8 @@ struct Held {
     uses: BTreeSet<(AssetKind, Delivery)>,
     /// Whether the document names it.
     wanted: bool,
+    /// Whether a dataset needs it of which nobody knows what it refers to.
+    kept: bool,
 }
 
 impl fmt::Debug for Held {
@@ -83,13 +86,22 @@ impl Shelf {
         let mut shelf = Self::default();
         for (names, secret) in shelf.placement.iter_mut().zip(secrets) {
             for (name, content) in secret.and_then(|secret| secret.data).unwrap_or_default() {
-                let held = Held { content: Content(content.0), uses: BTreeSet::new(), wanted: false };
+                let held =
+                    Held { content: Content(content.0), uses: BTreeSet::new(), wanted: false, kept: false };
                 if shelf.held.insert(name.clone(), held).is_none() {
                     names.insert(name);
                 }
             }
         }
         shelf
+    }
+
+    /// From now on what these entries of an earlier document name stays, whoever refers to it.
+    pub fn keep<'a>(&mut self, entries: impl Iterator<Item = &'a Json>) {
+        let entries: Vec<String> = entries.map(Json::to_string).collect();
+        for (name, held) in &mut self.held {
+            held.kept = entries.iter().any(|entry| entry.contains(name));
+        }
     }
 
     /// What shall be there for `uses`. What finds no room is taken out of `assets`, as if it had not been found.
@@ -101,6 +113,7 @@ impl Shelf {
                     content: content.clone(),
                     uses: BTreeSet::new(),
                     wanted: true,
+                    kept: false,
                 });
                 held.uses.insert((used.kind, used.delivery.clone()));
             }
@@ -108,8 +121,9 @@ impl Shelf {
         let served: BTreeSet<_> = files.values().flat_map(|held| held.uses.clone()).collect();
         let settled = self.is_settled(reports);
         for (name, held) in &self.held {
-            if !files.contains_key(name) && (!settled || held.wanted || is_needed(held, &served, reports)) {
-                files.insert(name.clone(), Held { wanted: false, ..held.clone() });
+            let stays = held.kept || !settled || held.wanted || is_needed(held, &served, reports);
+            if stays && !files.contains_key(name) {
+                files.insert(name.clone(), Held { wanted: held.kept, ..held.clone() });
             }
         }
         let contents = files.iter().map(|(name, held)| (name.clone(), held.content.0.as_slice())).collect();
@@ -267,6 +281,26 @@ mod tests {
         shelf.applied("d2");
         let plan = shelf.plan(&mut Assets::default(), &[], &[pod("d2", Some(&["acme"]))]);
         assert!(names(&plan).is_empty());
+    }
+
+    #[test]
+    fn what_an_entry_names_that_is_kept_stays_while_it_is_kept() {
+        let key = file_name(b"old");
+        let mut shelf = shelf(Delivery::No);
+        let entry =
+            serde_json::json!({"config": {"tls": {"key_file": format!("{}/{key}", crate::assets::FOLDER)}}});
+        let reports = [pod("d2", Some(&[]))];
+        for _ in 0..2 {
+            shelf.keep([&entry].into_iter());
+            let plan = shelf.plan(&mut Assets::default(), &[], &reports);
+            assert_eq!((names(&plan), plan.waits()), (vec![key.clone()], false));
+            shelf.begin(plan);
+            shelf.applied("d2");
+        }
+        shelf.keep(std::iter::empty());
+        shelf.begin(shelf.plan(&mut Assets::default(), &[], &reports));
+        shelf.applied("d2");
+        assert!(names(&shelf.plan(&mut Assets::default(), &[], &reports)).is_empty());
     }
 
     #[test]

@@ -38,7 +38,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta},
 };
 
-pub use config_map::TooLarge;
+pub use config_map::{TooLarge, config_name, document};
 pub use pod_template::{API_PORT, CONTAINER, SPOOL};
 pub use ports::Ports;
 pub use service::STICKY;

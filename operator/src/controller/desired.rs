@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bytefreezer_crds::{ProxyDataset, conditions::Reason};
+use bytefreezer_crds::conditions::Reason;
 use k8s_openapi::api::core::v1::ServicePort;
 
 use super::{
@@ -14,7 +14,7 @@ use crate::{
     acknowledge::PodReport,
     assets::{AssetUse, Plan, Shelf},
     build::{self, Input, Living, Objects, Ports},
-    convert::{Admitted, Rendered, assets_of, assets_of_proxy, render},
+    convert::{Admitted, Content, Rendered, assets_of, assets_of_proxy, render},
     gather::{Detail, Gathered, Kind},
     key::ObjectKey,
     secrets::Resolved,
@@ -43,28 +43,35 @@ pub(super) async fn desired(
     reports: &[PodReport],
 ) -> Result<Option<Desired>, PassError> {
     let Some(proxy) = judged.proxy.clone() else { return Ok(None) };
-    let objects: BTreeMap<&ObjectKey, &Arc<ProxyDataset>> =
-        gathered.own.datasets.iter().filter_map(|(key, row)| Some((key, row.object.as_ref()?))).collect();
+    let contents: BTreeMap<&ObjectKey, Content<'_>> =
+        gathered.own.datasets.iter().filter_map(|(key, row)| Some((key, row.content()?))).collect();
     let own = assets_of_proxy(&proxy);
     let uses: BTreeMap<&ObjectKey, Vec<AssetUse>> = judged
         .admitted
         .keys()
-        .filter_map(|key| objects.get_key_value(key))
-        .map(|(key, object)| (*key, assets_of(&key.namespace, &object.spec)))
+        .filter_map(|key| match contents.get_key_value(key)? {
+            (key, Content::Spec(spec)) => Some((*key, assets_of(&key.namespace, spec))),
+            (_, Content::Entry(_)) => None,
+        })
         .collect();
     let all: Vec<AssetUse> = own.iter().chain(uses.values().flatten()).cloned().collect();
     let mut resolved = context.secrets.resolve(&proxy.key, &all).await?;
     if memory.shelf.is_none() {
         memory.shelf = Some(Shelf::read(&context.client, &proxy).await.map_err(PassError::Shelf)?);
     }
-    let plan = memory.shelf.get_or_insert_default().plan(&mut resolved.assets, &all, reports);
+    let shelf = memory.shelf.get_or_insert_default();
+    shelf.keep(contents.values().filter_map(|content| match content {
+        Content::Entry(entry) => Some(*entry),
+        Content::Spec(_) => None,
+    }));
+    let plan = shelf.plan(&mut resolved.assets, &all, reports);
     resolved.leave_out(&plan);
 
     let rendered = loop {
         let admitted: Vec<Admitted<'_>> = judged
             .admitted
             .keys()
-            .filter_map(|key| Some(Admitted { key: key.clone(), spec: &objects.get(key)?.spec }))
+            .filter_map(|key| Some(Admitted { key: key.clone(), content: *contents.get(key)? }))
             .collect();
         let rendered = match render(&proxy, &admitted, &resolved.assets, memory.rendered.as_ref()) {
             Ok(rendered) if rendered.invalid.is_empty() => break rendered,

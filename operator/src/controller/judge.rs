@@ -53,9 +53,7 @@ pub fn judge(gathered: &Gathered, defaults: &Defaults) -> Judged {
         judged.reject_all(own, &(Reason::ProxyNotFound, why));
         return judged;
     };
-    if let Some(broken) = &row.broken {
-        judged.refused = Some((Reason::Undecodable, undecodable(&broken.error)));
-    }
+    judged.refused = undecodable(row).map(|why| (Reason::Undecodable, why));
     match read(row, defaults) {
         Ok(proxy) => judged.proxy = proxy,
         Err(trouble) => judged.refused = Some(trouble),
@@ -93,21 +91,21 @@ pub fn judge(gathered: &Gathered, defaults: &Defaults) -> Judged {
 impl Judged {
     fn reject_all(&mut self, member: &Member, why: &Trouble) {
         for (key, row) in present(member) {
-            let why = match (&row.object, &row.broken) {
-                (None, Some(broken)) => (Reason::Undecodable, undecodable(&broken.error)),
-                _ => why.clone(),
-            };
+            let broken = undecodable(row).filter(|_| row.object.is_none());
+            let why = broken.map_or_else(|| why.clone(), |broken| (Reason::Undecodable, broken));
             self.rejected.insert(key.clone(), why);
         }
     }
 }
 
 /// What is said of an object that cannot be read.
-pub fn undecodable(error: &str) -> String {
-    format!(
-        "it cannot be read, so what it last held stays in force: {error}: correct it, or bring the current definitions \
+pub fn undecodable<K: kube::Resource>(row: &Authored<K>) -> Option<String> {
+    let error = &row.broken.as_ref()?.error;
+    let outcome = if row.is_unread() { "" } else { ", so what it last held stays in force" };
+    Some(format!(
+        "it cannot be read{outcome}: {error}: correct it, or bring the current definitions \
          (`bytefreezer-operator crds apply`)"
-    )
+    ))
 }
 
 fn trouble(refusal: &Refusal) -> Trouble {
@@ -138,17 +136,20 @@ fn pool(
     let created = row.metadata().and_then(|metadata| metadata.creation_timestamp.as_ref());
     let mut pool = proxy.pool(created.map(|time| time.0.as_second()));
     for (key, row) in present(member) {
-        let Some(object) = &row.object else {
-            let error = row.broken.as_ref().map_or("", |broken| broken.error.as_str());
-            rejected.insert(key.clone(), (Reason::Undecodable, undecodable(error)));
-            continue;
-        };
-        let labels = gathered.namespaces.get(&key.namespace).map(|labels| labels.0.clone());
-        match Claimant::of(object, labels.unwrap_or_default()) {
-            Some(claimant) => pool.claimants.push(claimant),
-            None => {
-                rejected.insert(key.clone(), (Reason::Invalid, unreadable(object)));
+        let labels =
+            gathered.namespaces.get(&key.namespace).map(|labels| labels.0.clone()).unwrap_or_default();
+        let claimant = match (&row.object, &row.kept, row.metadata()) {
+            (Some(object), ..) => {
+                Claimant::of(object, labels).ok_or_else(|| (Reason::Invalid, unreadable(object)))
             }
+            (None, Some(kept), Some(metadata)) => {
+                Ok(Claimant::of_entry(key.clone(), metadata, &kept.input, labels))
+            }
+            _ => Err((Reason::Undecodable, undecodable(row).unwrap_or_default())),
+        };
+        match claimant {
+            Ok(claimant) => pool.claimants.push(claimant),
+            Err(trouble) => _ = rejected.insert(key.clone(), trouble),
         }
     }
     pool

@@ -25,7 +25,7 @@ use tracing::{Instrument as _, error, info, info_span, warn};
 pub use pass::Context;
 pub use queue::Queue;
 
-use crate::{key::ObjectKey, leader::Standing};
+use crate::{gather::recall, key::ObjectKey, leader::Standing};
 use memory::Memory;
 use pass::PassError;
 use queue::Turn;
@@ -49,6 +49,11 @@ pub async fn run(context: Arc<Context>, queue: Arc<Queue>, standing: Standing, e
     while !end.is_cancelled() {
         tokio::select! {
             () = standing.gained() => (),
+            () = end.cancelled() => return,
+        }
+        tokio::select! {
+            () = recall(&context.world, &context.client) => (),
+            () = standing.lost() => continue,
             () = end.cancelled() => return,
         }
         queue.add_all(context.world.proxies());

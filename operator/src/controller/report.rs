@@ -121,7 +121,7 @@ impl<'a> Report<'a> {
                 generation: metadata.generation,
                 before: &before,
                 refused: self.judged.rejected.get(key).cloned(),
-                broken: row.broken.as_ref().map(|broken| undecodable(&broken.error)),
+                broken: undecodable(row),
                 unresolved: self.desired.and_then(|desired| desired.datasets.get(key).cloned()),
                 listeners: admitted.map_or(&[], |claimant| &claimant.listeners),
                 hash: memory.entries.get(key).and_then(|entry| entry.get()),

@@ -1,10 +1,16 @@
 //! Passes against an API server of which the test is the other end.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use bytefreezer_crds::{Proxy, ProxyDataset};
 use http::Method;
-use kube::{core::DeserializeGuard, runtime::watcher::Event};
+use kube::{
+    core::{DeserializeGuard, error_boundary::InvalidObject},
+    runtime::watcher::Event,
+};
 use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
 use tokio::sync::mpsc;
@@ -36,34 +42,41 @@ struct Test {
     memory: Memory,
 }
 
-/// What the API server has: it keeps what is created, and gives patches back as they came.
-fn server(refuses: &'static str) -> (kube::Client, Asked) {
-    let api_secret: Arc<Mutex<Option<Json>>> = Arc::default();
-    let (client, asked) = mock::stateful(move |method, uri, body| {
+/// What the API server has: it keeps the Secret of the API and the document, and gives patches back as they came.
+fn server((refuses, code): (&'static str, u16)) -> (kube::Client, Asked) {
+    let kept: Mutex<HashMap<&str, Json>> = Mutex::default();
+    mock::stateful(move |method, uri, body| {
         if *method != Method::GET && !refuses.is_empty() && uri.contains(refuses) {
-            return Some(mock::status(403, "Forbidden"));
+            return Some(mock::status(code, "Refused"));
         }
-        match *method {
-            Method::POST if uri.contains("/secrets") => {
-                *api_secret.lock() = Some(body.clone());
+        let name = ["edge-api", "edge-config"].into_iter().find(|name| {
+            uri.contains(&format!("/{name}")) || body["metadata"]["name"].as_str() == Some(*name)
+        });
+        match (method, name) {
+            (&Method::GET, name) => Some(
+                name.and_then(|name| kept.lock().get(name).cloned())
+                    .map_or_else(|| mock::status(404, "NotFound"), |object| (200, object)),
+            ),
+            (_, Some(name)) => {
+                kept.lock().insert(name, body.clone());
                 None
             }
-            Method::GET if uri.ends_with("/secrets/edge-api") => Some(
-                api_secret
-                    .lock()
-                    .clone()
-                    .map_or_else(|| mock::status(404, "NotFound"), |secret| (200, secret)),
-            ),
-            Method::GET => Some(mock::status(404, "NotFound")),
-            _ => None,
+            (_, None) => None,
         }
-    });
-    (client, asked)
+    })
 }
 
 impl Test {
     fn new(refuses: &'static str) -> Self {
-        let (client, asked) = server(refuses);
+        Self::with(server((refuses, 403)))
+    }
+
+    /// The next process, at the same API server.
+    fn restarted(&self) -> Self {
+        Self::with((self.context.client.clone(), Arc::clone(&self.asked)))
+    }
+
+    fn with((client, asked): (kube::Client, Asked)) -> Self {
         let (changed, _news) = mpsc::channel(16);
         let metrics = Arc::new(Metrics::default());
         let (events, _publisher) = events(client.clone(), "test".to_owned(), Arc::clone(&metrics));
@@ -99,6 +112,21 @@ impl Test {
         let guard: DeserializeGuard<ProxyDataset> = serde_json::from_value(object).unwrap();
         let event = Event::Apply((key(name), Authored::from(guard)));
         self.context.world.apply(|tables| &mut tables.datasets, event);
+    }
+
+    fn broken(&self, name: &str, generation: i64) {
+        let metadata = serde_json::from_value(metadata(name, generation)).unwrap();
+        let guard =
+            DeserializeGuard::<ProxyDataset>(Err(InvalidObject { error: "no number".to_owned(), metadata }));
+        let event = Event::Apply((key(name), Authored::from(guard)));
+        self.context.world.apply(|tables| &mut tables.datasets, event);
+    }
+
+    /// The document that was written last.
+    fn document(&self) -> String {
+        let asked = self.asked.lock();
+        let (_, body) = asked.iter().rev().find(|(_, body)| body["kind"] == "ConfigMap").unwrap();
+        body["data"]["config.yaml"].as_str().unwrap().to_owned()
     }
 
     async fn pass(&mut self) -> Result<Option<Instant>, PassError> {
@@ -216,6 +244,67 @@ async fn one_status_that_cannot_be_written_keeps_no_other_from_it() {
     let error = test.pass().await.unwrap_err();
     assert_eq!(error.label(), "status_failed");
     assert!(test.status("b").is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_only_an_earlier_process_could_read_goes_on_as_it_is_in_the_document() {
+    let mut first = Test::new("");
+    first.proxy();
+    first.dataset("web", 514, 1);
+    first.pass().await.unwrap();
+    let document = first.document();
+    assert!(document.contains("net/web"), "{document}");
+
+    let mut test = first.restarted();
+    test.proxy();
+    test.broken("web", 2);
+    test.dataset("younger", 514, 1);
+    recall(&test.context.world, &test.context.client).await;
+    test.pass().await.unwrap();
+    assert_eq!(test.document(), document);
+    let conditions = ["Accepted=False/Undecodable", "ResolvedRefs=True/ResolvedRefs"];
+    assert_eq!(test.status("web").unwrap()[..2], conditions);
+    assert_eq!(test.status("web").unwrap()[2], "Programmed=Unknown/NoReadyPods");
+    assert_eq!(test.status("younger").unwrap()[0], "Accepted=False/Conflicted", "it holds its port");
+
+    test.broken("web", 3);
+    tokio::time::advance(Duration::from_secs(2)).await;
+    test.pass().await.unwrap();
+    assert_eq!(test.document(), document, "another broken version changes nothing");
+    test.dataset("web", 515, 4);
+    tokio::time::advance(Duration::from_secs(2)).await;
+    test.pass().await.unwrap();
+    assert_eq!(test.status("web").unwrap()[0], "Accepted=True/Accepted");
+    assert_eq!(test.status("younger").unwrap()[0], "Accepted=True/Accepted");
+    assert!(test.document().contains("port: 515"), "{}", test.document());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_in_no_document_holds_nothing() {
+    let mut test = Test::new("");
+    test.proxy();
+    test.broken("web", 1);
+    recall(&test.context.world, &test.context.client).await;
+    test.pass().await.unwrap();
+    assert!(test.status("web").is_none(), "nobody knows of which Proxy it is");
+    pass(&test.context, &key(""), &mut Memory::default()).await.unwrap();
+    assert_eq!(test.status("web").unwrap()[0], "Accepted=False/Undecodable");
+    let said = format!("{:?}", test.asked.lock());
+    assert!(said.contains("it cannot be read: no number") && !said.contains("stays in force"), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_object_that_takes_no_status_does_not_fail_the_pass() {
+    let mut test = Test::with(server(("/proxydatasets/web/status", 422)));
+    test.proxy();
+    test.dataset("web", 514, 1);
+    assert_eq!(test.pass().await.unwrap_err().label(), "status_failed");
+    test.broken("web", 2);
+    tokio::time::advance(Duration::from_secs(2)).await;
+    test.pass().await.unwrap();
+    test.writes();
+    test.pass().await.unwrap();
+    assert_eq!(test.writes(), [""; 0], "it is tried once");
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,8 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::{
-    arbitrate::{Claimant, Verdict, arbitrate},
+    arbitrate::{Certificates, Claimant, Listener, Verdict, arbitrate},
+    gather::Kept,
     validate::Defaults,
 };
 
@@ -87,10 +88,36 @@ proptest! {
         let verdicts = arbitrate(&[pool]).datasets;
         let admitted: Vec<Admitted<'_>> = objects.iter().filter_map(|object| {
             let key = ObjectKey::new(object.metadata.namespace.clone()?, object.metadata.name.clone()?);
-            (verdicts[&key] == Verdict::Admitted).then_some(Admitted { key, spec: &object.spec })
+            (verdicts[&key] == Verdict::Admitted).then_some(Admitted { key, content: Content::Spec(&object.spec) })
         }).collect();
         prop_assert!(!admitted.is_empty() || specs.iter().all(|spec| spec["source"]["http"]["port"] == 8008));
         let rendered = render(&proxy, &admitted, &Assets::default(), None).unwrap();
         prop_assert_eq!((&rendered.invalid, &rendered.problems), (&vec![], &vec![]), "{}", rendered.yaml);
+
+        // Read back, each entry claims what its dataset did, and is written as it was.
+        let kept = Kept::all(&proxy.key, &rendered.yaml);
+        for (key, kept) in &kept {
+            let object = objects.iter().find(|object| object.metadata.name.as_ref() == Some(&key.name)).unwrap();
+            let read = Claimant::of(object, BTreeMap::new()).unwrap();
+            let back = Claimant::of_entry(key.clone(), &object.metadata, &kept.input, BTreeMap::new());
+            prop_assert_eq!(claims(&back), claims(&read));
+        }
+        let entries: Vec<Admitted<'_>> = kept.iter().map(|(key, kept)| {
+            Admitted { key: key.clone(), content: Content::Entry(&kept.entry) }
+        }).collect();
+        let again = render(&proxy, &entries, &Assets::default(), None).unwrap();
+        prop_assert_eq!(&again.yaml, &rendered.yaml);
     }
+}
+
+/// What a claimant claims, whosever certificates it serves.
+fn claims(claimant: &Claimant) -> (Vec<Listener>, Vec<ipnet::IpNet>, [String; 2]) {
+    let blind = |listener: &Listener| Listener {
+        tls: listener.tls.as_ref().map(|_| Certificates::Kept),
+        ..listener.clone()
+    };
+    let mut sources = claimant.sources.clone();
+    sources.sort_unstable();
+    let id = [claimant.tenant.clone(), claimant.dataset.clone()];
+    (claimant.listeners.iter().map(blind).collect(), sources, id)
 }

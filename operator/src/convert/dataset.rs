@@ -6,9 +6,10 @@ use bytefreezer_crds::{
 };
 use bytefreezer_proxy::config::document::{Common, Entry, InputBatching, InputDocument};
 
-use super::{Admitted, sources};
+use super::sources;
 use crate::{
     assets::{AssetKind, AssetRef, AssetUse, Assets, Delivery},
+    key::ObjectKey,
     validate::ValidatedProxy,
 };
 
@@ -52,21 +53,21 @@ pub fn assets(namespace: &str, spec: &ProxyDatasetSpec) -> Vec<AssetUse> {
 /// The entry; `None` without a source.
 pub(super) fn input(
     proxy: &ValidatedProxy,
-    admitted: &Admitted<'_>,
+    key: &ObjectKey,
+    spec: &ProxyDatasetSpec,
     assets: &Assets,
 ) -> Result<Option<InputDocument>, ValueError> {
     let context = Context {
-        namespace: &admitted.key.namespace,
-        name: &admitted.key.name,
-        spec: admitted.spec,
+        namespace: &key.namespace,
+        name: &key.name,
+        spec,
         listen_address: proxy.spec.exposure.listen_address.as_str(),
         assets,
     };
-    let Some(source) = admitted.spec.source.get() else { return Ok(None) };
+    let Some(source) = spec.source.get() else { return Ok(None) };
     // One whose Secrets are missing keeps port and prefixes; what arrives is counted and dropped.
-    let unresolved =
-        self::assets(context.namespace, context.spec).iter().any(|used| !assets.has(&used.asset));
-    let entry = Head { name: admitted.key.to_string(), paused: admitted.spec.paused || unresolved };
+    let unresolved = self::assets(context.namespace, spec).iter().any(|used| !assets.has(&used.asset));
+    let entry = Head { name: key.to_string(), paused: spec.paused || unresolved };
     Ok(Some(match source {
         SourceRef::Udp(udp) => InputDocument::Udp(entry.with(sources::udp(&context, udp)?)),
         SourceRef::Tcp(tcp) => InputDocument::Tcp(entry.with(sources::tcp(&context, tcp)?)),

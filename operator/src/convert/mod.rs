@@ -40,8 +40,17 @@ pub const SPOOL_FOLDER: &str = "/var/spool/bytefreezer-proxy";
 pub struct Admitted<'a> {
     /// The dataset's object.
     pub key: ObjectKey,
-    /// Its spec.
-    pub spec: &'a ProxyDatasetSpec,
+    /// What it holds.
+    pub content: Content<'a>,
+}
+
+/// What a dataset holds.
+#[derive(Clone, Copy, Debug)]
+pub enum Content<'a> {
+    /// A spec.
+    Spec(&'a ProxyDatasetSpec),
+    /// An entry of an earlier document, since its spec cannot be read.
+    Entry(&'a Json),
 }
 
 /// The proxy's document.
@@ -83,20 +92,28 @@ pub fn render(
 ) -> Result<Arc<Rendered>, ConvertError> {
     let mut order: Vec<&Admitted<'_>> = datasets.iter().collect();
     order.sort_by(|a, b| a.key.cmp(&b.key));
-    let mut document = proxy::document(proxy, assets)?;
     let mut invalid = Vec::new();
     let mut keys = Vec::with_capacity(order.len());
+    let mut entries = Vec::with_capacity(order.len());
     for one in order {
-        match dataset::input(proxy, one, assets) {
-            Ok(Some(input)) => {
-                document.inputs.push(input);
-                keys.push(&one.key);
-            }
-            Ok(None) => invalid.push((one.key.clone(), "spec.source has no member".to_owned())),
-            Err(error) => invalid.push((one.key.clone(), error.to_string())),
-        }
+        let entry = match one.content {
+            Content::Entry(entry) => entry.clone(),
+            Content::Spec(spec) => match dataset::input(proxy, &one.key, spec, assets) {
+                Ok(Some(input)) => serde_json::to_value(input)?,
+                Ok(None) => {
+                    invalid.push((one.key.clone(), "spec.source has no member".to_owned()));
+                    continue;
+                }
+                Err(error) => {
+                    invalid.push((one.key.clone(), error.to_string()));
+                    continue;
+                }
+            },
+        };
+        entries.push(entry);
+        keys.push(&one.key);
     }
-    let yaml = serde_saphyr::to_string(&written(&document)?)?;
+    let yaml = serde_saphyr::to_string(&written(&proxy::document(proxy, assets)?, entries)?)?;
     if let Some(known) = known.filter(|known| known.yaml == yaml && invalid.is_empty()) {
         return Ok(Arc::clone(known));
     }
@@ -117,17 +134,16 @@ pub fn render(
     Ok(Arc::new(Rendered { hash: config::document_hash(&yaml), yaml, hashes, invalid, problems }))
 }
 
-/// The document without what is the default anyway.
-fn written(document: &Document) -> Result<Json, serde_json::Error> {
+/// The document with these inputs, without what is the default anyway.
+fn written(document: &Document, mut inputs: Vec<Json>) -> Result<Json, serde_json::Error> {
     let mut json = serde_json::to_value(document)?;
-    let mut inputs = json.get_mut("inputs").map(Json::take).unwrap_or_default();
     without_defaults(&mut json, &serde_json::to_value(Document::default())?);
-    for input in inputs.as_array_mut().into_iter().flatten() {
+    for input in &mut inputs {
         let default = sources::default_of(input)?;
         without_defaults(input, &default);
     }
     if let Some(members) = json.as_object_mut() {
-        members.insert("inputs".to_owned(), inputs);
+        members.insert("inputs".to_owned(), inputs.into());
     }
     Ok(json)
 }

@@ -39,7 +39,7 @@ fn rendered(proxy: &Json, datasets: &[(&str, Json)], assets: &Assets) -> Rendere
         .iter()
         .map(|object| Admitted {
             key: ObjectKey::new("apps", object.metadata.name.clone().unwrap()),
-            spec: &object.spec,
+            content: Content::Spec(&object.spec),
         })
         .collect();
     Arc::unwrap_or_clone(render(&validated(proxy), &admitted, assets, None).unwrap())

@@ -6,9 +6,11 @@
 //! ```
 //! - Nothing is gathered before every table has finished its first list.
 //! - What belongs to a Proxy is found by index; a change costs what belongs to its Proxy, not what there is.
-//! - An object of a user that can no longer be read keeps what it last held.
+//! - An object of a user that can no longer be read keeps what it last held; where this process never read it, what the
+//!   document of the pods has of it.
 //! - Secrets are neither listed nor watched.
 
+mod kept;
 mod rows;
 mod table;
 mod watch;
@@ -23,6 +25,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::watcher::Event;
 use parking_lot::RwLock;
 
+pub use kept::{Kept, recall};
 pub use rows::{Authored, Claim, Detail, Kind, Labels, Owned, ours, ready_since};
 pub use table::{Row, Table};
 pub use watch::{Feeder, Scope, Watches};
@@ -119,6 +122,31 @@ impl World {
     pub fn proxies(&self) -> BTreeSet<ObjectKey> {
         let tables = self.0.read();
         tables.proxies.proxies().chain(tables.datasets.proxies()).cloned().collect()
+    }
+
+    /// Proxies with their UIDs.
+    pub fn uids(&self) -> Vec<(ObjectKey, String)> {
+        let tables = self.0.read();
+        let uid = |row: &Authored<Proxy>| row.metadata()?.uid.clone();
+        tables.proxies.iter().filter_map(|(key, row)| Some((key.clone(), uid(row)?))).collect()
+    }
+
+    /// Whether there is a dataset of which nothing is known.
+    pub fn has_unread(&self) -> bool {
+        self.0.read().datasets.iter().any(|(_, row)| row.is_unread())
+    }
+
+    /// Gives datasets of which nothing is known what there is of them. Returns who they are.
+    pub fn keep(&self, kept: Vec<(ObjectKey, Kept)>) -> Vec<ObjectKey> {
+        let mut tables = self.0.write();
+        let mut known = Vec::new();
+        for (key, kept) in kept {
+            let Some(row) = tables.datasets.get(&key).filter(|row| row.is_unread()) else { continue };
+            let row = Authored { kept: Some(Arc::new(kept)), ..(**row).clone() };
+            tables.datasets.replace(key.clone(), row);
+            known.push(key);
+        }
+        known
     }
 
     /// How many Proxies and datasets there are.

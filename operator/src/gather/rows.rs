@@ -18,13 +18,10 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use kube::{
-    ResourceExt as _,
-    core::{DeserializeGuard, error_boundary::InvalidObject},
-};
+use kube::core::{DeserializeGuard, error_boundary::InvalidObject};
 
-use super::table::Row;
-use crate::{apply::MANAGER, key::ObjectKey};
+use super::{Kept, table::Row};
+use crate::{apply::MANAGER, convert::Content, key::ObjectKey};
 
 /// An object that users write. One that can no longer be read keeps what it last held.
 #[derive(Clone, Debug)]
@@ -33,13 +30,15 @@ pub struct Authored<K> {
     pub object: Option<Arc<K>>,
     /// Why it cannot be read now, and its metadata.
     pub broken: Option<InvalidObject>,
+    /// What stands in for a dataset that this process was never able to read.
+    pub kept: Option<Arc<Kept>>,
 }
 
 impl<K> From<DeserializeGuard<K>> for Authored<K> {
     fn from(DeserializeGuard(read): DeserializeGuard<K>) -> Self {
         match read {
-            Ok(object) => Self { object: Some(Arc::new(object)), broken: None },
-            Err(broken) => Self { object: None, broken: Some(broken) },
+            Ok(object) => Self { object: Some(Arc::new(object)), broken: None, kept: None },
+            Err(broken) => Self { object: None, broken: Some(broken), kept: None },
         }
     }
 }
@@ -51,6 +50,11 @@ impl<K: kube::Resource> Authored<K> {
         broken.or_else(|| self.object.as_ref().map(|object| object.meta()))
     }
 
+    /// Whether nothing is known of what it holds.
+    pub fn is_unread(&self) -> bool {
+        self.object.is_none() && self.kept.is_none()
+    }
+
     /// Whether it goes as soon as others let it.
     pub fn is_leaving(&self) -> bool {
         self.metadata().is_some_and(|metadata| metadata.deletion_timestamp.is_some())
@@ -58,17 +62,20 @@ impl<K: kube::Resource> Authored<K> {
 
     /// The status is not looked at: the operator writes it.
     fn looks_same(&self, other: &Self) -> bool {
-        let what = |one: &Self| {
-            let metadata = one.metadata()?;
-            let error = one.broken.as_ref().map(|broken| broken.error.clone());
-            let (labels, leaves) = (metadata.labels.clone(), metadata.deletion_timestamp.is_some());
-            Some((metadata.uid.clone(), metadata.generation, labels, leaves, error))
-        };
-        what(self) == what(other)
+        let errors = [self, other].map(|one| one.broken.as_ref().map(|broken| &broken.error));
+        errors[0] == errors[1]
+            && self.is_leaving() == other.is_leaving()
+            && self.metadata().zip(other.metadata()).is_some_and(|(own, theirs)| {
+                own.uid == theirs.uid && own.generation == theirs.generation && own.labels == theirs.labels
+            })
     }
 
     fn keeping(&self, next: Self) -> Self {
-        Self { object: next.object.or_else(|| self.object.clone()), broken: next.broken }
+        Self {
+            object: next.object.or_else(|| self.object.clone()),
+            broken: next.broken,
+            kept: next.kept.or_else(|| self.kept.clone()),
+        }
     }
 }
 
@@ -88,20 +95,29 @@ impl Row for Authored<Proxy> {
     }
 }
 
+impl Authored<ProxyDataset> {
+    /// What it holds, as far as that is known.
+    pub fn content(&self) -> Option<Content<'_>> {
+        let spec = self.object.as_ref().map(|object| Content::Spec(&object.spec));
+        spec.or_else(|| self.kept.as_ref().map(|kept| Content::Entry(&kept.entry)))
+    }
+}
+
 impl Row for Authored<ProxyDataset> {
     const SPREADS: bool = true;
 
-    /// One that could never be read belongs to the Proxy without a name of its namespace, where its error is reported.
+    /// One of which nothing is known belongs to the Proxy without a name of its namespace, where its error is reported.
     fn proxy(&self, key: &ObjectKey) -> Option<ObjectKey> {
-        Some(self.object.as_ref().map_or_else(
-            || ObjectKey::new(key.namespace.clone(), ""),
-            |object| {
+        Some(match (&self.object, &self.kept) {
+            (Some(object), _) => {
                 let wanted = &object.spec.proxy_ref;
                 let namespace =
                     wanted.namespace.as_ref().map_or(key.namespace.as_str(), |name| name.as_str());
                 ObjectKey::new(namespace, wanted.name.as_str())
-            },
-        ))
+            }
+            (None, Some(kept)) => kept.proxy.clone(),
+            (None, None) => ObjectKey::new(key.namespace.clone(), ""),
+        })
     }
 
     fn is_same(&self, other: &Self) -> bool {
@@ -238,9 +254,11 @@ impl Row for Owned {
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        let what =
-            |one: &Self| (one.metadata.uid.clone(), one.metadata.deletion_timestamp.is_some(), one.ours);
-        what(self) == what(other) && self.detail == other.detail
+        let leaves = |one: &Self| one.metadata.deletion_timestamp.is_some();
+        self.metadata.uid == other.metadata.uid
+            && leaves(self) == leaves(other)
+            && self.ours == other.ours
+            && self.detail == other.detail
     }
 }
 
@@ -269,13 +287,21 @@ impl Row for PodRow {
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        let what = |Self(pod): &Self| {
-            let status = pod.status.clone().unwrap_or_default();
-            let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
-            let leaves = pod.metadata.deletion_timestamp.is_some();
-            (pod.uid(), node, leaves, ready_since(pod), status.phase, status.pod_ip, status.host_ip)
-        };
-        what(self) == what(other)
+        fn texts(pod: &Pod) -> [Option<&String>; 5] {
+            let status = pod.status.as_ref();
+            [
+                pod.metadata.uid.as_ref(),
+                pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()),
+                status.and_then(|status| status.phase.as_ref()),
+                status.and_then(|status| status.pod_ip.as_ref()),
+                status.and_then(|status| status.host_ip.as_ref()),
+            ]
+        }
+        let (own, theirs) = (&self.0, &other.0);
+        let leaves = |pod: &Pod| pod.metadata.deletion_timestamp.is_some();
+        texts(own) == texts(theirs)
+            && leaves(own) == leaves(theirs)
+            && ready_since(own) == ready_since(theirs)
     }
 }
 

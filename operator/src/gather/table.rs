@@ -77,6 +77,11 @@ impl<R: Row> Table<R> {
         if let Some(listed) = &mut self.listed {
             listed.insert(key.clone());
         }
+        self.replace(key, row)
+    }
+
+    /// As [`Self::put`], of what no watch brought.
+    pub fn replace(&mut self, key: ObjectKey, row: R) -> BTreeSet<ObjectKey> {
         let before = self.rows.get(&key).cloned();
         let row = match &before {
             Some(before) => before.then(row),

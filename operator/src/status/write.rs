@@ -10,6 +10,7 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 use tokio::time::Instant;
+use tracing::warn;
 
 use crate::{apply::MANAGER, failpoint, key::ObjectKey};
 
@@ -68,6 +69,8 @@ pub enum Write {
     Later(Instant),
     /// The object is gone.
     Gone,
+    /// The API server does not take a status on an object that is as broken as this one, since it judges the whole of it.
+    Refused,
 }
 
 /// Writes statuses.
@@ -123,6 +126,10 @@ impl Writer {
             // What cannot be read can be written, and answers with what cannot be read.
             Ok(_) | Err(kube::Error::SerdeError(_)) => (),
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Write::Gone),
+            Err(kube::Error::Api(status)) if is_broken && status.code == 422 => {
+                warn!(object = %key, kind = %K::kind(&()), error = status.message, "takes no status, so an event says what is wrong");
+                return Ok(Write::Refused);
+            }
             Err(error) => return Err(error),
         }
         failpoint::pass(&format!("written.{}", K::kind(&())));

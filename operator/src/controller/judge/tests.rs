@@ -99,7 +99,8 @@ fn an_invalid_dataset_is_alone_with_it() {
 fn what_cannot_be_read_goes_on_as_it_was_if_it_ever_was() {
     let broken = |row: &Arc<Authored<ProxyDataset>>, object| {
         let metadata = row.metadata().unwrap().clone();
-        Arc::new(Authored { object, broken: Some(InvalidObject { error: "no".to_owned(), metadata }) })
+        let broken = Some(InvalidObject { error: "no".to_owned(), metadata });
+        Arc::new(Authored { object, broken, kept: None })
     };
     let (a, b) = (dataset("a", &json!({})), dataset("b", &json!({})));
     let datasets = vec![(a.0, broken(&a.1, a.1.object.clone())), (b.0, broken(&b.1, None))];
@@ -130,7 +131,7 @@ fn what_leaves_takes_no_part() {
         let (key, row) = dataset(name, &json!({}));
         let mut object = (**row.object.as_ref().unwrap()).clone();
         object.metadata.deletion_timestamp = object.metadata.creation_timestamp.clone();
-        (key, Arc::new(Authored { object: Some(Arc::new(object)), broken: None }))
+        (key, Arc::new(Authored { object: Some(Arc::new(object)), broken: None, kept: None }))
     };
     let judged =
         judged(&gathered(Some(proxy("edge", &json!({}))), vec![leaving("a"), dataset("b", &json!({}))]));
