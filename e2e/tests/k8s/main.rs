@@ -6,6 +6,7 @@
 
 mod changes;
 mod common;
+mod conditions;
 mod deaths;
 mod examples;
 mod flow;
