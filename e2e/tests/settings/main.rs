@@ -7,7 +7,9 @@ mod common;
 mod delivery;
 mod inputs;
 mod process;
+mod rack;
 mod spool;
+mod streams;
 mod table;
 mod types;
 

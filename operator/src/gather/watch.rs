@@ -199,6 +199,29 @@ impl Feeder {
     }
 }
 
+/// Kinds that are watched in namespaces.
+trait Watched:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<K> Watched for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static
+{
+}
+
 /// Every kind but namespaces, which only an operator for all of them watches.
 const KINDS: &[&str] = &[
     "proxies",
@@ -231,13 +254,7 @@ fn map<K, R>(event: Event<K>, row: impl Fn(K) -> R) -> Event<R> {
 impl Feeder {
     async fn authored<K>(self, name: &'static str, table: fn(&mut Tables) -> &mut Table<Authored<K>>)
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Send
-            + Sync
-            + 'static,
+        K: Watched,
         Authored<K>: Row,
     {
         let api: Api<DeserializeGuard<K>> = self.scope.api(&self.client);
@@ -247,16 +264,7 @@ impl Feeder {
     }
 
     /// Objects of which the metadata is all that counts.
-    async fn metadata<K>(self, name: &'static str, kind: Kind)
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Send
-            + Sync
-            + 'static,
-    {
+    async fn metadata<K: Watched>(self, name: &'static str, kind: Kind) {
         let api: Api<PartialObjectMeta<K>> = self.scope.api(&self.client);
         let events = watcher(api, built());
         let row = |object: PartialObjectMeta<K>| (key(&object), Owned::of(&object.metadata));
@@ -266,16 +274,7 @@ impl Feeder {
         .await;
     }
 
-    async fn owned<K>(self, name: &'static str, kind: Kind, of: fn(&K) -> Owned)
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Send
-            + Sync
-            + 'static,
-    {
+    async fn owned<K: Watched>(self, name: &'static str, kind: Kind, of: fn(&K) -> Owned) {
         let events = watcher(self.scope.api::<K>(&self.client), built());
         let row = |object: K| (key(&object), of(&object));
         self.feed(name, events, |event| {
