@@ -262,12 +262,14 @@ impl<'a> Recovery<'a> {
 
     /// Finishes what a split began.
     fn splits(&mut self) {
-        let cuts: Vec<(Stamp, Cut)> = self
+        let mut cuts: Vec<(Stamp, Cut)> = self
             .logged
             .iter()
             .filter(|(_, batch)| !batch.done)
             .filter_map(|(stamp, batch)| batch.cut.map(|cut| (*stamp, cut)))
             .collect();
+        // One that could not be removed comes before a half of it that was cut as well: else it would bring that back.
+        cuts.sort_unstable_by_key(|(stamp, _)| *stamp);
         for (stamp, cut) in cuts {
             let Some(original) = self.out.records.iter().find(|record| record.entry.stamp == stamp).cloned()
             else {

@@ -8,6 +8,7 @@ mod life;
 mod limits;
 mod load;
 mod model;
+mod removal;
 pub mod rig;
 mod rights;
 mod setbacks;

@@ -37,6 +37,8 @@ enum Step {
     Split(u8),
     /// The next syncs of the log fail, and what they should have kept is gone.
     SyncsFail(u8),
+    /// The next removals of batch files fail.
+    RemovalsFail(u8),
     Wait,
 }
 
@@ -50,6 +52,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<u8>().prop_map(Step::Revive),
         1 => any::<u8>().prop_map(Step::Split),
         1 => (1u8..4).prop_map(Step::SyncsFail),
+        1 => (1u8..4).prop_map(Step::RemovalsFail),
         1 => Just(Step::Wait),
     ]
 }
@@ -156,6 +159,14 @@ fn chunk(world: &mut World, dataset: u8, lines: u8, as_member: bool) -> (Vec<u32
     (numbers, chunk)
 }
 
+fn fail(disk: &SimDisk, mut times: u8, what: Call, below: &'static str) {
+    disk.set_fault(move |call, path| {
+        let hit = times > 0 && call == what && path.starts_with(below);
+        times -= u8::from(hit);
+        hit.then_some(std::io::ErrorKind::Other)
+    });
+}
+
 async fn perform(world: &mut World, disk: &SimDisk, handle: &SpoolHandle, ledger: &Ledger, step: &Step) {
     let pick = |n: u8| {
         let all = entries(handle);
@@ -215,14 +226,8 @@ async fn perform(world: &mut World, disk: &SimDisk, handle: &SpoolHandle, ledger
                 world.refused.insert(entry.file_name());
             }
         }
-        Step::SyncsFail(times) => {
-            let mut left = *times;
-            disk.set_fault(move |call, path| {
-                let hit = left > 0 && call == Call::Sync && path.starts_with("/spool/log");
-                left -= u8::from(hit);
-                hit.then_some(std::io::ErrorKind::Other)
-            });
-        }
+        Step::SyncsFail(times) => fail(disk, *times, Call::Sync, "/spool/log"),
+        Step::RemovalsFail(times) => fail(disk, *times, Call::Remove, "/spool/batches"),
         Step::Wait => tokio::time::sleep(Duration::from_millis(40)).await,
     }
 }
@@ -326,6 +331,7 @@ fn play(runs: &[Run]) {
             }
             tell(&format!("run {number} {run:?}"), &disk, &handle);
             drop(spool);
+            disk.heal();
             let mut chance = Chance(run.seed);
             let cut = run.crash_after.is_some();
             disk = if cut { disk.after_power_cut(&mut chance, run.percent) } else { disk };

@@ -57,14 +57,18 @@ impl Worker {
             self.shared.backlog.insert(after, Origin::Half);
         }
         self.cuts.remove(&record.entry.stamp);
-        if let Err(error) = self.remove_replaced(record) {
-            self.shared.metrics().file_failures.inc();
-            tracing::warn!(batch = %record.entry.file_name(), %error, "the file of a batch that was cut cannot be removed; trying again");
-            self.replaced.push(record.clone());
+        if let Err(error) = self.remove_for_good(record) {
+            self.remove_later(record, &error);
         }
     }
 
-    pub(super) fn remove_replaced(&self, record: &Record) -> io::Result<()> {
+    pub(super) fn remove_later(&mut self, record: &Record, error: &io::Error) {
+        self.shared.metrics().file_failures.inc();
+        tracing::warn!(batch = %record.entry.file_name(), %error, "the file of a batch that is finished, or was cut, cannot be removed; trying again every second");
+        self.unremoved.push(record.clone());
+    }
+
+    pub(super) fn remove_for_good(&self, record: &Record) -> io::Result<()> {
         let store = &self.shared.store;
         store.remove(record.tree, &record.name(), record.has_meta)?;
         failpoint!("split.removed");

@@ -72,8 +72,8 @@ pub struct Worker {
     freed_at: Option<Instant>,
     /// Batches that are being cut: the names of the halves stand in the log and stay the same in every attempt.
     cuts: HashMap<Stamp, Cut>,
-    /// Batches whose place others took and whose file could not be removed yet.
-    replaced: Vec<Record>,
+    /// Batches that are gone and whose file could not be removed yet.
+    unremoved: Vec<Record>,
 }
 
 impl Worker {
@@ -88,7 +88,7 @@ impl Worker {
             next_cleanup: now + TICK,
             freed_at: None,
             cuts: HashMap::new(),
-            replaced: Vec::new(),
+            unremoved: Vec::new(),
         }
     }
 
@@ -160,12 +160,13 @@ impl Worker {
                 tracing::warn!(batch = %record.entry.file_name(), %error, "a batch that was to be cut was delivered whole; its halves are sent, too, if the process dies now");
             }
         }
-        if let Err(error) = self.shared.store.remove(record.tree, &record.name(), record.has_meta) {
-            self.shared.metrics().file_failures.inc();
-            tracing::warn!(batch = %record.entry.file_name(), %error, "the file of a finished batch cannot be removed; it is removed or sent again under the same name at the next start");
-        }
+        let removed = self.shared.store.remove(record.tree, &record.name(), record.has_meta);
         failpoint!("done.unlinked");
-        self.shared.tell_writer(Message::Done(stamp, record.entry.key.clone()));
+        match removed {
+            Ok(()) => self.shared.tell_writer(Message::Done(stamp, record.entry.key.clone())),
+            // A file that stays needs the log as before: it may never have been synced, and would come back shorter.
+            Err(error) => self.remove_later(&record, &error),
+        }
         Ok(record)
     }
 
@@ -307,8 +308,9 @@ impl Worker {
         self.shared.measure_volume();
         self.shared.metrics().log_bytes.set(self.shared.usage().whole_log() as i64);
         self.shared.backlog.observe_age();
-        let replaced = std::mem::take(&mut self.replaced);
-        self.replaced = replaced.into_iter().filter(|record| self.remove_replaced(record).is_err()).collect();
+        let unremoved = std::mem::take(&mut self.unremoved);
+        self.unremoved =
+            unremoved.into_iter().filter(|record| self.remove_for_good(record).is_err()).collect();
         if now >= self.next_cleanup {
             let settings = self.shared.settings.load();
             if settings.max_age.is_some_and(|age| self.bury_older_than(age)) {
