@@ -241,20 +241,31 @@ impl Shared {
         }
     }
 
-    /// Removes segments whose batches are all durable in files or finished; those behind them are `kept`.
-    pub fn drop_old_segments(&self, store: &Store, gone: &[u32], kept: &[u32]) {
-        for number in gone {
+    /// Removes segments that nobody needs, however often that fails; gives up at the end of the process.
+    pub fn remove_patiently(&self, store: &Store, mut segments: Vec<u32>) {
+        while !segments.is_empty() && !self.abandoned.wait(recovery::AGAIN) {
+            segments = self.drop_old_segments(store, &segments, &[]);
+        }
+    }
+
+    /// Removes segments whose batches are all durable in files or finished, from the front; those behind them are `kept`.
+    /// Returns what is there afterwards.
+    pub fn drop_old_segments(&self, store: &Store, gone: &[u32], kept: &[u32]) -> Vec<u32> {
+        let mut left = gone;
+        while let Some((number, rest)) = left.split_first() {
             let path = store.layout.segment(*number);
             failpoint!("recovery.drop");
             let removed = recovery::remove_segment(store, *number);
             failpoint!("recovery.dropped");
             if let Err(error) = removed {
-                tracing::warn!(path = %path.display(), %error, "a log segment cannot be removed; it is read again at the next start");
+                tracing::warn!(path = %path.display(), %error, "a log segment of an earlier run cannot be removed; trying again");
                 break;
             }
         }
-        let left: Vec<u32> = gone.iter().chain(kept).copied().collect();
+            left = rest;
+        let left: Vec<u32> = left.iter().chain(kept).copied().collect();
         store.usage.old_log.store(recovery::segment_bytes(store, &left), Relaxed);
         self.room.notify_waiters();
     }
+        left
 }

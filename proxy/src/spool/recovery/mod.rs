@@ -29,8 +29,8 @@ use super::{
     unreadable::Unreadable,
 };
 
-/// Between two attempts at what cannot be read.
-const AGAIN: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(30) };
+/// Between two attempts at what cannot be read or removed.
+pub const AGAIN: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(30) };
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -354,16 +354,18 @@ pub fn recover_own(shared: &Shared, mut old: Vec<u32>) {
             Some(Some(Ok(recovered))) => {
                 let (gone, kept) = recovered.divide(&old);
                 let unreadable = recovered.unreadable.clone();
-                if let Err(error) = note_settled(store, &kept, &recovered) {
+                // Before anything is delivered: frames of a delivered batch without its first one would look like lines whose
+                // file somebody removed.
+                old = shared.drop_old_segments(store, &gone, &kept);
+                if let Err(error) = note_settled(store, &old, &recovered) {
                     tracing::warn!(%error, "a log segment that is kept cannot be written; the next start may send batches again");
                 }
                 shared.publish_recovered(recovered);
-                shared.drop_old_segments(store, &gone, &kept);
-                old = kept;
                 shared.unreadable.store(unreadable.len() as u64, Relaxed);
                 shared.show_unreadable();
                 shared.recovered.set();
                 if unreadable.is_empty() {
+                    shared.remove_patiently(store, old);
                     break;
                 }
                 left = Some(unreadable);
