@@ -282,6 +282,21 @@ async fn a_damaged_adopted_batch_is_made_again_from_the_old_file() {
 }
 
 #[tokio::test]
+async fn an_adopted_batch_whose_file_somebody_removed_is_made_again_from_the_old_file() {
+    let dir = tempfile::tempdir().unwrap();
+    batch(dir.path(), "queue", 1, "line\n");
+    let rig = Rig::open(settings(dir.path())).await;
+    rig.until("it is adopted", |rig| rig.all().len() == 1).await;
+    let stamp = rig.all()[0].stamp;
+    fs::remove_file(files(&folder(dir.path()).join("batches")).remove(0)).unwrap();
+    rig.handle.quarantine(stamp, "test".to_owned()).await.unwrap();
+    rig.until("it is adopted again", |rig| rig.all().iter().any(|entry| entry.stamp != stamp)).await;
+    assert_eq!(rig.texts(), "line\n");
+    deliver_all(&rig).await;
+    rig.until("the old file is gone", |_| old_files(dir.path()).is_empty()).await;
+}
+
+#[tokio::test]
 async fn two_processes_adopt_each_file_once() {
     let dir = tempfile::tempdir().unwrap();
     let expected = old_spool(dir.path());

@@ -89,7 +89,7 @@ impl Recovery<'_> {
         let mut compressor = std::mem::take(&mut self.compressor);
         let mut failures: HashMap<Stamp, io::Error> = HashMap::new();
         let mut tails = 0;
-        let mut unattributed: HashMap<Stamp, Vec<u8>> = HashMap::new();
+        let mut orphans: HashMap<Stamp, (u64, Vec<u8>)> = HashMap::new();
         each_segment(self.store, &self.segments, |_, _, found| {
             for frame in &found.frames {
                 let stamp = frame.header.stamp;
@@ -97,8 +97,10 @@ impl Recovery<'_> {
                     continue;
                 }
                 let Some(batch) = rebuilds.get_mut(&stamp) else {
-                    if self.lost_its_name(stamp) {
-                        unattributed.entry(stamp).or_default().extend_from_slice(frame.payload);
+                    if self.is_orphan(stamp) {
+                        let (lines, bytes) = orphans.entry(stamp).or_default();
+                        *lines += u64::from(frame.header.lines);
+                        bytes.extend_from_slice(frame.payload);
                     }
                     continue;
                 };
@@ -120,14 +122,16 @@ impl Recovery<'_> {
             }
         }
         rebuilds.retain(|stamp, _| !self.out.unreadable.contains(*stamp));
-        for (stamp, bytes) in unattributed {
+        for (stamp, (lines, bytes)) in orphans {
             tracing::error!(
                 batch = stamp.0,
                 bytes = bytes.len(),
-                "the log lost the name of a batch; its bytes are in quarantine"
+                lines,
+                "the name of a batch is lost with its file or with the begin of the log; what the log has of it is in quarantine"
             );
             self.store.quarantine(&format!("{:019}.frames", stamp.0), &bytes)?;
         }
+            self.out.quarantined += lines;
         self.compressor = compressor;
         Ok(())
     }
@@ -155,15 +159,13 @@ impl Recovery<'_> {
         }
     }
 
-    /// Whether a batch without name and file is the victim of damage and not just delivered.
-    fn lost_its_name(&self, stamp: Stamp) -> bool {
-        let known = self
-            .logged
-            .get(&stamp)
-            .is_some_and(|batch| !batch.done && !batch.settled && batch.opening.is_none());
-        known
-            && !self.out.unreadable.contains(stamp)
-            && self.damage_from.is_some_and(|oldest| stamp.0 > oldest)
+    /// Whether a batch without first frame and file was not just delivered: damage hit its first frame, or it was open at the
+    /// end, when nobody can have sent it, and its file is gone.
+    fn is_orphan(&self, stamp: Stamp) -> bool {
+        let Some(batch) = self.logged.get(&stamp) else { return false };
+        let is_damaged = self.damage_from.is_some_and(|oldest| stamp.0 > oldest);
+        let known = !batch.done && !batch.settled && batch.opening.is_none();
+        known && !self.out.unreadable.contains(stamp) && (is_damaged || batch.totals.is_none())
     }
 
     fn replay_frame(

@@ -108,7 +108,7 @@ fn file_of_slow(dir: &Path) -> PathBuf {
 
 fn text_of_slow(rig: &Rig) -> String {
     let entries = rig.handle.entries(&key("slow"), &ALL, None, 10);
-    entries.iter().map(|entry| rig.text(entry.stamp)).collect()
+    entries.iter().filter_map(|entry| rig.text_if_there(entry.stamp)).collect()
 }
 
 /// What a bit flip, or a page that is lost, does to one member: the lines after it are sound, in the file or in the log.
@@ -136,6 +136,18 @@ async fn a_damaged_member_of_an_open_batch_costs_nothing_but_its_lines() {
         let rig = Rig::open(limits).await;
         assert_eq!(text_of_slow(&rig), left);
     }
+}
+
+/// What is delivered was closed before: lines without a Close frame can be nowhere else.
+#[tokio::test]
+async fn an_open_batch_whose_file_somebody_removed_is_not_taken_for_delivered() {
+    let (dir, limits) = checkpointed(&["one\n"], &["two\n", "three\n"]).await;
+    fs::remove_file(file_of_slow(dir.path())).unwrap();
+    let rig = Rig::open(limits).await;
+    assert_eq!(text_of_slow(&rig), "");
+    assert_eq!(rig.balanced().quarantined, 2);
+    let kept = files(&folder(dir.path()).join("quarantine")).remove(0);
+    assert_eq!(fs::read(kept).unwrap(), b"two\nthree\n");
 }
 
 /// Fails each sync of a batch file once; returns how many failed.

@@ -141,11 +141,16 @@ impl Rig {
     }
 
     pub fn text(&self, stamp: Stamp) -> String {
+        self.text_if_there(stamp).unwrap()
+    }
+
+    /// Nothing of a batch that another one is just replacing.
+    pub fn text_if_there(&self, stamp: Stamp) -> Option<String> {
         let mut file = Vec::new();
-        self.handle.open(stamp).unwrap().read_to_end(&mut file).unwrap();
+        self.handle.open(stamp).ok()?.read_to_end(&mut file).unwrap();
         let mut text = String::new();
         flate2::read::MultiGzDecoder::new(&file[..]).read_to_string(&mut text).unwrap();
-        text
+        Some(text)
     }
 
     /// Text of all batches, by name.

@@ -293,9 +293,11 @@ impl Worker {
         store.disk.list(&store.layout.log()).is_ok_and(|segments| !segments.is_empty())
     }
 
-    /// Somebody removed the file.
+    /// Somebody removed the file. What is left of it in quarantine is its name: whoever has its lines elsewhere, as adoption
+    /// does, must not take it for delivered.
     fn write_off(&mut self, record: &Record) -> io::Result<()> {
         let lines = record.entry.lines;
+        self.shared.store.quarantine(&record.name().data(), &[])?;
         self.finish(record.entry.stamp, Place::Quarantined)?;
         self.shared.metrics().quarantined_lines.inc_by(lines);
         tracing::error!(batch = %record.entry.file_name(), lines, "the file of a batch is gone; its lines are lost and count as quarantined");
