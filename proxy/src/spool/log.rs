@@ -47,6 +47,8 @@ pub struct Log {
     segments: VecDeque<Segment>,
     /// Frames since the last good sync; they belong at `synced`.
     unsynced: Vec<u8>,
+    /// Lines in them.
+    unsynced_lines: u64,
     written: usize,
     spare: Option<(u32, Box<dyn DiskFile>)>,
     reserved: u64,
@@ -65,6 +67,7 @@ impl Log {
             current: None,
             segments: VecDeque::new(),
             unsynced: Vec::new(),
+            unsynced_lines: 0,
             written: 0,
             spare: None,
             reserved: stamps.reserved(),
@@ -87,6 +90,7 @@ impl Log {
             let _ = self.make_room(need);
         }
         frame::encode(header, self.mark(), self.synced as u32, payload, &mut self.unsynced);
+        self.unsynced_lines += u64::from(header.lines);
         failpoint!("log.append");
         self.number
     }
@@ -99,6 +103,11 @@ impl Log {
     /// Bytes that wait for a sync.
     pub fn unsynced(&self) -> usize {
         self.unsynced.len()
+    }
+
+    /// Lines in them.
+    pub fn unsynced_lines(&self) -> u64 {
+        self.unsynced_lines
     }
 
     /// Whether nothing can be written now.
@@ -175,6 +184,7 @@ impl Log {
             segment.bytes = segment.bytes.max(self.synced);
         }
         self.written = 0;
+        self.unsynced_lines = 0;
         self.unsynced.clear();
         self.unsynced.shrink_to(2 * MAX_UNSYNCED);
         Ok(())
@@ -217,7 +227,21 @@ impl Log {
         tracing::warn!(segment = self.number, %error, "the log segment cannot be written; going on in a new one");
         self.current = None;
         self.written = 0;
+        if self.synced == PAGE as u64 {
+            self.hollow_out();
+        }
         error
+    }
+
+    /// A segment of which nothing but the header was ever synced gives back what was set aside for it: where one after the
+    /// other fails they would fill the volume, and the DLQ would give way to them.
+    fn hollow_out(&mut self) {
+        let path = self.store.layout.segment(self.number);
+        if let Some(segment) = self.segments.back_mut()
+            && self.store.disk.truncate(&path, PAGE as u64).is_ok()
+        {
+            segment.bytes = PAGE as u64;
+        }
     }
 
     fn write_reserved(&mut self) -> io::Result<()> {

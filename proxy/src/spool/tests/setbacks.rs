@@ -1,9 +1,10 @@
 //! One file, one folder, one limit that is in the way, and everything else goes on.
 
 use std::{
+    collections::HashSet,
     fs,
     io::ErrorKind,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::{
     batch::{Class, MemoryBudget},
-    config::Batching,
+    config::{Batching, Spooling},
     metrics::Metrics,
     spool::{
         Failure, Reason, Refused, disk::RealDisk, metrics::SpoolMetrics, recovery, segment::SegmentHeader,
@@ -276,4 +277,58 @@ async fn intake_goes_on_when_files_can_be_written_again_although_nothing_arrives
     disk.heal();
     rig.until("it goes on", |rig| rig.handle.has_room(ACK)).await;
     assert_eq!(rig.handle.usage().unwritable, None);
+}
+
+/// A volume that takes the header of a segment and nothing more of it.
+#[tokio::test]
+async fn segments_of_which_nothing_can_be_synced_do_not_fill_the_volume() {
+    let disk = SimDisk::default();
+    let rig = on(&disk, parts(sim_settings())).await;
+    let web = stream("web", ACK, batching());
+    rig.commit(raw(&web, "one\n")).await;
+    rig.until("the log is counted", |rig| rig.handle.usage().log_bytes > 0).await;
+    let before = rig.handle.usage().log_bytes;
+    let mut begun: HashSet<PathBuf> = disk.paths().into_iter().collect();
+    disk.set_fault(move |call, path| {
+        let of_log = call == Call::Sync && path.starts_with("/spool/log");
+        (of_log && !begun.insert(path.to_owned())).then_some(ErrorKind::Other)
+    });
+    rig.ledger.accept(1);
+    let refused = rig.handle.commit(vec![raw(&web, "two\n")]).await.unwrap_err();
+    rig.ledger.unaccept(1);
+    assert!(matches!(refused, Refused::Unwritable(_)), "{refused}");
+    let failures = || rig.spool.shared_for_tests().metrics().log_failures.get();
+    rig.until("it tries again and again", |_| failures() >= 10).await;
+    let grown = rig.handle.usage().log_bytes - before;
+    assert!(grown < 1 << 20, "{grown} bytes for segments without a frame");
+    disk.heal();
+    rig.until("the log can be written", |rig| rig.handle.has_room(ACK)).await;
+    rig.commit(raw(&web, "three\n")).await;
+    disk.power_off();
+    drop(rig);
+    let rig = on(&disk.after_power_cut(&mut Chance(1), 0), parts(sim_settings())).await;
+    assert_eq!(rig.texts(), "one\ntwo\nthree\n");
+    assert_eq!(rig.balanced().quarantined, 0);
+}
+
+#[tokio::test]
+async fn what_is_lost_at_the_end_is_what_was_not_synced() {
+    let disk = SimDisk::default();
+    let limits =
+        Spooling { max_size_bytes: 4 << 20, sync_interval: Duration::from_hours(1), ..sim_settings() };
+    let rig = on(&disk, parts(limits.clone())).await;
+    failing(&disk, Call::Create, "/log", ErrorKind::StorageFull);
+    let udp = stream("datagrams", Class::Unacknowledged, batching());
+    // The second one needs another segment: the first is synced before, though nobody waits for it.
+    rig.submit(member(&udp, &noise(1, 100_000)));
+    rig.submit(member(&udp, &noise(2, 100_000)));
+    rig.until("the log is broken", |rig| !rig.handle.has_room(ACK)).await;
+    let ledger = Arc::clone(&rig.ledger);
+    drop(rig);
+    let events = ledger.snapshot();
+    assert!(events.balanced(), "{events:?}");
+    assert_eq!((events.accepted, events.undelivered()), (1, 1));
+    disk.heal();
+    let rig = on(&disk, parts(limits)).await;
+    assert_eq!(rig.balanced().imported, 1);
 }

@@ -90,8 +90,6 @@ pub struct Writer {
     unsynced_since: Option<Instant>,
     repair_at: Option<Instant>,
     held: Vec<Chunk>,
-    /// Lines in frames since the last good sync.
-    unsynced_lines: u64,
     /// Why the background could not shorten the log the last time.
     background_failure: Option<String>,
     /// No segment could be made ahead: what shortens the log comes first, since that may be what makes the room.
@@ -133,7 +131,6 @@ impl Writer {
             unsynced_since: None,
             repair_at: None,
             held: Vec::new(),
-            unsynced_lines: 0,
             background_failure: None,
             spare_failed: false,
             stuck: None,
@@ -316,7 +313,6 @@ impl Writer {
             }
         }
         self.shared.ledger.transfer(Place::Memory, Place::Open, lines);
-        self.unsynced_lines += lines;
         if batch.is_full(max_payload) {
             self.close(&key);
         }

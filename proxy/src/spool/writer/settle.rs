@@ -52,7 +52,6 @@ impl Writer {
 
     fn synced(&mut self) {
         self.unsynced_since = None;
-        self.unsynced_lines = 0;
         if self.repair_at.take().is_some() {
             self.shared.set_unwritable(self.stuck.clone());
             tracing::info!("the log can be written again");
@@ -110,12 +109,13 @@ impl Writer {
     /// The end comes while the log cannot be written.
     pub(super) fn give_up(&mut self) {
         let held: u64 = self.held.iter().map(|chunk| u64::from(chunk.lines)).sum();
-        let lost = held + self.unsynced_lines;
+        let unsynced = self.log.unsynced_lines();
+        let lost = held + unsynced;
         if lost == 0 {
             return;
         }
         self.shared.ledger.give_up(Place::Memory, held);
-        self.shared.ledger.give_up(Place::Open, self.unsynced_lines);
+        self.shared.ledger.give_up(Place::Open, unsynced);
         self.shared.given_up.store(lost, Relaxed);
         tracing::error!(
             events = lost,
