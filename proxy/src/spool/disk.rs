@@ -34,6 +34,11 @@ pub struct Space {
     pub free: u64,
 }
 
+/// Whether a call failed for want of room: on the volume, or for this user.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// A file that stays open: a segment of the log.
 pub trait DiskFile: Send + fmt::Debug {
     /// Writes all of `bytes` at `at`.

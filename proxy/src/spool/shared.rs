@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use super::{
     LevelNow, Refused, Stamp,
     backlog::{Backlog, Origin},
+    disk::is_full,
     filer::TailBytes,
     files::Name,
     limits::{Flag, Limits},
@@ -200,7 +201,7 @@ impl Shared {
                 tracing::warn!(batch = %name.data(), %error, "a batch file cannot be written; trying again every second, its lines are safe in the log");
                 told = Some(Instant::now());
             }
-            if error.kind() == io::ErrorKind::StorageFull {
+            if is_full(&error) {
                 self.ask_for_space();
             }
             if self.abandoned.wait(Duration::from_secs(1)) {
@@ -261,11 +262,11 @@ impl Shared {
                 tracing::warn!(path = %path.display(), %error, "a log segment of an earlier run cannot be removed; trying again");
                 break;
             }
-        }
             left = rest;
+        }
         let left: Vec<u32> = left.iter().chain(kept).copied().collect();
         store.usage.old_log.store(recovery::segment_bytes(store, &left), Relaxed);
         self.room.notify_waiters();
-    }
         left
+    }
 }

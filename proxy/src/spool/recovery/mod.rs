@@ -323,7 +323,7 @@ impl<'a> Recovery<'a> {
             record.entry.raw_bytes = half.raw;
             record.entry.file_bytes = half.bytes.len() as u64;
             let name = record.name();
-            self.with_room(&name, || self.store.replace(record.tree, &name, &half.bytes))?;
+            self.with_room(self.store.replace(record.tree, &name, &half.bytes))?;
             if record.has_meta {
                 drop(self.store.save_meta(record.tree, &record.name(), &Meta::of(&record.entry)));
             }

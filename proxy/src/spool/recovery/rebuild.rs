@@ -12,6 +12,7 @@ use crate::{
     batch::{Class, MEMBER_MIN, StreamKey},
     spool::{
         Stamp,
+        disk::is_full,
         files::{Name, Tree},
         frame::{Header, Kind, Opening, Totals},
         member::Compressor,
@@ -125,13 +126,13 @@ impl Recovery<'_> {
         for (stamp, (lines, bytes)) in orphans {
             tracing::error!(
                 batch = stamp.0,
-                bytes = bytes.len(),
                 lines,
+                bytes = bytes.len(),
                 "the name of a batch is lost with its file or with the begin of the log; what the log has of it is in quarantine"
             );
             self.store.quarantine(&format!("{:019}.frames", stamp.0), &bytes)?;
-        }
             self.out.quarantined += lines;
+        }
         self.compressor = compressor;
         Ok(())
     }
@@ -151,12 +152,14 @@ impl Recovery<'_> {
         }
     }
 
-    /// Waits for room and for nothing else: any other failure concerns this batch only.
-    pub(super) fn with_room(&self, name: &Name, mut run: impl FnMut() -> io::Result<()>) -> io::Result<()> {
-        match run() {
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => self.shared.patiently(name, run),
-            other => other,
-        }
+    /// A failure concerns one batch only, want of room, too: what goes on without it is delivered, which makes room for the next
+    /// attempt. Where it does not, the DLQ gives way.
+    pub(super) fn with_room(&self, written: io::Result<()>) -> io::Result<()> {
+        written.inspect_err(|error| {
+            if is_full(error) {
+                self.shared.ask_for_space();
+            }
+        })
     }
 
     /// Whether a batch without first frame and file was not just delivered: damage hit its first frame, or it was open at the
@@ -205,7 +208,7 @@ impl Recovery<'_> {
     }
 
     fn write(&self, batch: &mut Rebuild, bytes: &[u8]) -> io::Result<()> {
-        self.with_room(&batch.name, || self.store.write(batch.tree, &batch.name, batch.len, bytes))?;
+        self.with_room(self.store.write(batch.tree, &batch.name, batch.len, bytes))?;
         batch.len += bytes.len() as u64;
         Ok(())
     }
@@ -245,7 +248,7 @@ impl Recovery<'_> {
             tracing::error!(batch = %batch.name.data(), "lines are missing in the middle of a batch: the log was damaged there; the others are sent");
         }
         let path = self.store.layout.data(batch.tree, &batch.name);
-        self.with_room(&batch.name, || self.store.sync_data(&path, batch.len))?;
+        self.with_room(self.store.sync_data(&path, batch.len))?;
         self.push(&file, batch.key.class, batch.lines, batch.raw, batch.len);
         if batch.damaged {
             self.out.damaged.push(batch.name.stamp);

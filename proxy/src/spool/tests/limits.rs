@@ -97,6 +97,13 @@ async fn w17_a_full_spool_is_bounded_refuses_and_keeps_what_was_acknowledged() {
 
 #[tokio::test]
 async fn when_the_volume_is_full_the_dlq_gives_way_unacknowledged_first() {
+    // The volume's own bound, or one that somebody set for its user.
+    for kind in [ErrorKind::StorageFull, ErrorKind::QuotaExceeded] {
+        the_dlq_gives_way(kind).await;
+    }
+}
+
+async fn the_dlq_gives_way(kind: ErrorKind) {
     let disk = SimDisk::default();
     let rig = on(&disk, parts(sim_settings())).await;
     let mut one = batching();
@@ -114,7 +121,7 @@ async fn when_the_volume_is_full_the_dlq_gives_way_unacknowledged_first() {
         (call == Call::Write
             && path.to_string_lossy().contains("/batches/")
             && left.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1)).is_ok())
-        .then_some(ErrorKind::StorageFull)
+        .then_some(kind)
     });
     rig.commit(raw(&web, "now\n")).await;
     rig.until("written after room was made", |rig| {

@@ -86,6 +86,26 @@ async fn a_file_that_stays_unreadable_is_found_by_the_next_start() {
 }
 
 #[tokio::test]
+async fn a_batch_for_which_there_is_no_room_waits_and_the_others_go_on() {
+    let disk = SimDisk::default();
+    let rig = on(&disk, parts(sim_settings())).await;
+    rig.commit(raw(&stream("a", ACK, batching()), "one\n")).await;
+    rig.commit(raw(&stream("b", ACK, batching()), "two\n")).await;
+    disk.power_off();
+    drop(rig);
+    let disk = disk.after_power_cut(&mut Chance(1), 100);
+    failing(&disk, Call::Write, "/acme--b--", ErrorKind::StorageFull);
+    let opening = on(&disk, parts(sim_settings()));
+    let rig = tokio::time::timeout(Duration::from_secs(20), opening).await.expect("nobody waits for room");
+    assert_eq!(rig.texts(), "one\n");
+    assert_eq!(rig.handle.usage().unreadable, 1);
+    disk.heal();
+    rig.until("there is room", |rig| rig.handle.usage().unreadable == 0).await;
+    assert_eq!(rig.texts(), "one\ntwo\n");
+    assert_eq!(rig.balanced().queued, 2);
+}
+
+#[tokio::test]
 async fn a_folder_that_cannot_be_listed_holds_up_its_own_batches_only() {
     let disk = three().await;
     failing(&disk, Call::List, "/batches/acme/b", ErrorKind::PermissionDenied);

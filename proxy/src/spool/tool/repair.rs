@@ -102,6 +102,11 @@ async fn recover(spool: &Spool, metrics: &Metrics) -> io::Result<()> {
         }
         tokio::time::sleep(STEP).await;
     }
+    if spool.handle().usage().unreadable > 0 {
+        return Err(io::Error::other(
+            "not every batch can be put together: see that the volume has room and its files can be read, then try again",
+        ));
+    }
     // There is no such batch, but the worker answers in order.
     match spool.handle().delete(Stamp(0)).await {
         Err(error) if error.kind() == ErrorKind::NotFound => {}

@@ -13,6 +13,7 @@ use crate::{
     spool::{
         Stamp,
         checkpoint::Wanted,
+        disk::is_full,
         filer::Job,
         frame::{Header, Kind},
         log::MAX_UNSYNCED,
@@ -89,7 +90,7 @@ impl Writer {
         if self.repair_at.is_none() {
             tracing::warn!(%error, "the log cannot be written; nothing is acknowledged until it can");
         }
-        if error.kind() == io::ErrorKind::StorageFull {
+        if is_full(error) {
             self.shared.ask_for_space();
         }
         self.repair_at = Some(Instant::now() + REPAIR_EVERY);
