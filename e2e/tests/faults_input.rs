@@ -285,9 +285,15 @@ fn every_row_of_the_fault_table_names_tests_that_exist() {
     }
     assert!(rows >= 40, "{rows} rows");
     // And the other way round: a test of a fault has a row.
-    for file in
-        ["faults_input", "faults_disk", "faults_damage", "faults_receiver", "faults_load", "faults_crash"]
-    {
+    for file in [
+        "faults_input",
+        "faults_disk",
+        "faults_damage",
+        "faults_receiver",
+        "faults_load",
+        "faults_crash",
+        "faults_defect",
+    ] {
         let text = fs::read_to_string(root.join(format!("e2e/tests/{file}.rs"))).unwrap();
         let all = text.split("#[test]\nfn ").skip(1).filter_map(|rest| rest.split("()").next());
         for name in all.filter(|name| !name.starts_with("every_")) {

@@ -16,9 +16,14 @@
 //! | `spool` | the log and the batch files: commit, close, retry, DLQ, limits, recovery | HTTP |
 //! | `deliver` | Receiver client, outcomes, schedule, circuits | decoding |
 //! | `ledger` | where every event is, at any time | everything |
+//! | `vital` | what a panic in a part means that the process cannot do without | what the parts do |
 //! | `api` | axum: health, metrics, status, senders, DLQ, config | the data path's inside |
 //!
 //! Without the default feature `runtime` only [`config`], [`ids`] and [`termination`] remain, for the operator.
+
+#[cfg(feature = "runtime")]
+#[macro_use]
+mod failpoint;
 
 pub mod config;
 pub mod ids;
@@ -58,6 +63,8 @@ mod source;
 pub mod spool;
 #[cfg(feature = "runtime")]
 mod throttle;
+#[cfg(feature = "runtime")]
+pub mod vital;
 #[cfg(feature = "runtime")]
 mod waiting;
 #[cfg(feature = "runtime")]

@@ -37,6 +37,7 @@ use crate::{
     shutdown,
     spool::{self, Spool, SpoolHandle},
     termination::Message,
+    vital::Vitals,
     waiting,
     watch::FileWatch,
 };
@@ -55,7 +56,7 @@ pub struct Options {
     pub termination_message: Option<PathBuf>,
 }
 
-/// Runs the proxy until a signal ends it.
+/// Runs the proxy until a signal ends it, or a defect.
 pub fn run(options: &Options) -> ExitCode {
     let (code, message) = run_to_the_end(options);
     if let Some(Err(error)) = options.termination_message.as_deref().map(|file| message.write(file)) {
@@ -124,6 +125,7 @@ struct Listening {
     senders: Arc<Senders>,
     spool: Spool,
     inputs: Arc<Supervisor>,
+    vitals: Vitals,
 }
 
 /// Opens the spool and the inputs.
@@ -139,6 +141,7 @@ async fn listen(file: &Path, read: Read, intake: &Handle) -> anyhow::Result<List
     level.register(&metrics);
     let senders = Arc::new(Senders::new(config.limits.max_senders));
     let spool = open_spool(config, &memory, &ledger, &metrics, &level)?;
+    let vitals = Vitals::default();
     let context = InputContext {
         spool: spool.handle(),
         memory: memory.clone(),
@@ -147,10 +150,12 @@ async fn listen(file: &Path, read: Read, intake: &Handle) -> anyhow::Result<List
         senders: Arc::clone(&senders),
         metrics: Arc::clone(&metrics),
         runtime: intake.clone(),
+        vitals: vitals.clone(),
     };
     let inputs = Supervisor::start(context, config).await.context("receive threads cannot be started")?;
     let running = Arc::new(ArcSwap::from_pointee(running));
-    Ok(Listening { running, metrics, ledger, memory, level, senders, spool, inputs: Arc::new(inputs) })
+    let inputs = Arc::new(inputs);
+    Ok(Listening { running, metrics, ledger, memory, level, senders, spool, inputs, vitals })
 }
 
 /// All parts of the running process.
@@ -163,13 +168,14 @@ pub(crate) struct Proxy {
     pub ledger: Arc<Ledger>,
     reloader: Arc<Reloader>,
     watch: FileWatch,
+    vitals: Vitals,
 }
 
 impl Proxy {
     /// Starts delivery and the API beside what listens already.
     async fn start(file: &Path, listening: Listening, logs: Logs, started: Instant) -> anyhow::Result<Self> {
-        let Listening { running, metrics, ledger, memory, level, senders, spool, inputs } = listening;
-        let deliverer = Arc::new(start_delivery(&running.load().config, spool.handle(), &metrics));
+        let Listening { running, metrics, ledger, memory, level, senders, spool, inputs, vitals } = listening;
+        let deliverer = Arc::new(start_delivery(&running.load().config, spool.handle(), &metrics, &vitals));
         let reloader = Arc::new(Reloader::new(file.to_owned(), Arc::clone(&running), &metrics));
         let api = Arc::new(Api::start(Arc::new(ApiState {
             version: VERSION,
@@ -194,6 +200,7 @@ impl Proxy {
             }),
             leaving: false.into(),
             started,
+            vitals: vitals.clone(),
             long_polls: ApiState::long_polls(),
         })));
         let parts = Parts {
@@ -205,21 +212,27 @@ impl Proxy {
             api: Arc::clone(&api),
         };
         reloader.arm(parts).await;
-        Ok(Self { running, spool, inputs, deliverer, api, ledger, reloader, watch: FileWatch::new(file) })
+        let watch = FileWatch::new(file);
+        Ok(Self { running, spool, inputs, deliverer, api, ledger, reloader, watch, vitals })
     }
 
-    /// Serves until a signal, then ends in order.
+    /// Serves until a signal or a defect, then ends in order.
     async fn until_the_end(mut self, mut signals: Signals) -> (ExitCode, Message) {
         tell_systemd(&[NotifyState::Ready]);
         info!("ready");
         // The file may have changed since it was read and before it was watched.
         self.reload().await;
         let watchdog = tokio::spawn(feed_watchdog());
-        let ended = loop {
+        let (ended, failed) = loop {
             tokio::select! {
                 name = signals.ends.next() => {
                     info!(signal = name, "ending");
-                    break name;
+                    break (name.to_owned(), false);
+                }
+                part = self.vitals.failed() => {
+                    // Nobody is led elsewhere first: whatever still comes in needs the part that is gone.
+                    self.api.leave();
+                    break (format!("a defect: {part}"), true);
                 }
                 _ = signals.hangup.recv() => {
                     info!("SIGHUP: reading the configuration again");
@@ -230,7 +243,9 @@ impl Proxy {
         };
         watchdog.abort();
         let code = tokio::select! {
-            () = shutdown::in_order(&self) => ExitCode::SUCCESS,
+            () = shutdown::in_order(&self, failed) => {
+                if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+            }
             name = signals.ends.next() => {
                 warn!(signal = name, "second signal: ending at once");
                 ExitCode::FAILURE
@@ -241,7 +256,7 @@ impl Proxy {
         // Only after its last sync is it known what the spool has.
         drop(self);
         shutdown::say_what_is_left(in_memory, &ledger.snapshot());
-        (code, what_is_left(&spool, in_memory, ended))
+        (code, what_is_left(&spool, in_memory, &ended))
     }
 
     async fn reload(&self) {
@@ -292,7 +307,7 @@ fn open_spool(
     Ok(Spool::open(parts)?)
 }
 
-fn start_delivery(config: &Config, spool: SpoolHandle, metrics: &Arc<Metrics>) -> Deliverer {
+fn start_delivery(config: &Config, spool: SpoolHandle, metrics: &Arc<Metrics>, vitals: &Vitals) -> Deliverer {
     Deliverer::start(DeliverParts {
         receiver: config.receiver.clone(),
         tokens: config.tokens.clone(),
@@ -300,6 +315,7 @@ fn start_delivery(config: &Config, spool: SpoolHandle, metrics: &Arc<Metrics>) -
         user_agent: format!("{}/{VERSION}", config.app_name),
         spool,
         metrics: Arc::clone(metrics),
+        vitals: vitals.clone(),
     })
 }
 

@@ -25,10 +25,10 @@ const TURN: Duration = Duration::from_secs(7);
 /// For closing all open batches.
 const CLOSING: Duration = Duration::from_secs(10);
 
-/// Ends everything but the spool, which ends with its last sync when `proxy` is dropped. May be dropped at any point: what is in the spool's log is safe.
-pub(crate) async fn in_order(proxy: &Proxy) {
+/// Without the delay when `at_once`. Ends everything but the spool, which ends with its last sync when `proxy` is dropped. May be dropped at any point: what is in the spool's log is safe.
+pub(crate) async fn in_order(proxy: &Proxy, at_once: bool) {
     let server = proxy.running.load().config.server.clone();
-    if !server.shutdown_delay.is_zero() {
+    if !at_once && !server.shutdown_delay.is_zero() {
         info!(seconds = server.shutdown_delay.as_secs(), "still serving while load balancers take notice");
         sleep(server.shutdown_delay).await;
         proxy.api.leave();

@@ -283,12 +283,15 @@ where
 {
     let stop = CancellationToken::new();
     let (tell, bound) = watch::channel(None);
-    let state = Arc::clone(state);
+    let (state, vitals) = (Arc::clone(state), state.vitals.clone());
     let router = match port.surface {
         Surface::Everything => openapi::router(state),
         Surface::Health => openapi::health_router(state),
     };
-    let task = tokio::spawn(task(port.clone(), Arc::new(Service { router }), stop.clone(), tell));
+    let serving = task(port.clone(), Arc::new(Service { router }), stop.clone(), tell);
+    let task = tokio::spawn(async move {
+        vitals.watch("the API", serving).await;
+    });
     Running { port, stop, bound, task, refused: None }
 }
 

@@ -19,6 +19,7 @@ use crate::{
     ledger::Ledger,
     metrics::Metrics,
     spool::SpoolHandle,
+    vital::Vitals,
 };
 
 /// Requests that may wait for a change at a time.
@@ -89,6 +90,8 @@ pub struct ApiState {
     pub leaving: AtomicBool,
     /// When the process started.
     pub started: Instant,
+    /// Told when a port of the API meets a defect.
+    pub vitals: Vitals,
     /// See [`LONG_POLLS`].
     pub long_polls: Arc<Semaphore>,
 }

@@ -58,6 +58,7 @@ use crate::{
     config::{Config, Receiver, Spooling, Tokens},
     metrics::Metrics,
     spool::{SpoolHandle, State},
+    vital::Vitals,
 };
 
 /// Time for jobs to write down their end after the grace.
@@ -78,6 +79,8 @@ pub struct DeliverParts {
     pub spool: SpoolHandle,
     /// Registry.
     pub metrics: Arc<Metrics>,
+    /// Told when delivery meets a defect.
+    pub vitals: Vitals,
 }
 
 /// Running delivery.
@@ -129,7 +132,10 @@ impl Deliverer {
             draining: AtomicBool::new(false),
             drained: Notify::new(),
         });
-        let task = tokio::spawn(Driver::new(Arc::clone(&shared)).run());
+        let driver = Driver::new(Arc::clone(&shared));
+        let task = tokio::spawn(async move {
+            parts.vitals.watch("delivery", driver.run()).await;
+        });
         Self { shared, task: Mutex::new(Some(task)) }
     }
 
@@ -166,9 +172,12 @@ impl Deliverer {
     pub async fn stop(&self, grace: Duration) {
         self.shared.draining.store(true, Ordering::Release);
         self.shared.wake.notify_one();
-        let _ = tokio::time::timeout(grace, self.shared.drained.notified()).await;
-        self.shared.worker.cancel.cancel();
         let task = self.task.lock().take();
+        // One that met a defect drains nothing any more.
+        if task.as_ref().is_some_and(|task| !task.is_finished()) {
+            let _ = tokio::time::timeout(grace, self.shared.drained.notified()).await;
+        }
+        self.shared.worker.cancel.cancel();
         if let Some(task) = task {
             let _ = task.await;
         }
@@ -220,6 +229,7 @@ impl Driver {
                 self.look();
             }
             self.start_jobs();
+            failpoint!("deliver.turn");
             if draining && shared.schedule.lock().is_empty() {
                 shared.drained.notify_one();
             }

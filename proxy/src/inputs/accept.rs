@@ -193,6 +193,7 @@ impl Acceptor {
                 }
             };
             let peer = canonical(peer);
+            failpoint!("inputs.accept");
             let settings = self.settings.load_full();
             if tasks.len() >= settings.max_connections {
                 service.refused(peer.ip(), Refusal::Connections);

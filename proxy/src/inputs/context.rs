@@ -17,6 +17,7 @@ use crate::{
     metrics::Metrics,
     spool::{Refused, SpoolHandle},
     throttle::Throttle,
+    vital::Vitals,
 };
 
 /// What every input gets; clones share it.
@@ -36,6 +37,8 @@ pub struct InputContext {
     pub metrics: Arc<Metrics>,
     /// Where connections run.
     pub runtime: tokio::runtime::Handle,
+    /// Told when a part that takes data meets a defect.
+    pub vitals: Vitals,
 }
 
 /// One dataset on one listener.

@@ -155,7 +155,10 @@ impl<S: Serve> Accepting<S> {
             .count_in(Arc::clone(counters));
         let (service, stop) = (service(), CancellationToken::new());
         let (settings, address) = (acceptor.settings(), acceptor.local_addr());
-        let task = context.runtime.spawn(acceptor.run(Arc::clone(&service), stop.clone()));
+        let (accepting, vitals) = (acceptor.run(Arc::clone(&service), stop.clone()), context.vitals.clone());
+        let task = context.runtime.spawn(async move {
+            vitals.watch("a listener", accepting).await;
+        });
         Ok(Self { service, settings, address, stop, task })
     }
 

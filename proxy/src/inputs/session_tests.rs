@@ -5,6 +5,7 @@ use crate::{
     ids::{DatasetKey, Hint},
     inputs::Senders,
     spool::{Parts, Spool},
+    vital::Vitals,
 };
 
 const BATCHING: Batching = Batching {
@@ -79,6 +80,7 @@ async fn what_comes_with_the_withdrawal_of_its_sender_is_nobodys() {
         senders: Arc::new(Senders::new(10)),
         metrics: Arc::default(),
         runtime: tokio::runtime::Handle::current(),
+        vitals: Vitals::default(),
     };
     let (route, stop) = (route(), CancellationToken::new());
     let settings = LineSettings {

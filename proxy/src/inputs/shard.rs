@@ -176,9 +176,12 @@ impl Shard {
         };
         receiver.poller.add(std::os::fd::AsFd::as_fd(&*waker), WAKE)?;
         let decoder = decoder::Worker::new(context.clone(), work, emptied);
+        let vitals = context.vitals.clone();
         let spawn = |name: &str| std::thread::Builder::new().name(format!("udp-{name}-{number}"));
         let threads = vec![
-            spawn("receive").spawn(move || receiver.run())?,
+            spawn("receive").spawn(move || {
+                vitals.watch_thread("receiving datagrams", || receiver.run());
+            })?,
             spawn("decode").spawn(move || decoder.run())?,
         ];
         Ok(Self { commands, waker, threads: Mutex::new(threads) })
@@ -324,6 +327,7 @@ impl Reception {
                 }
             };
             let mut drops = None;
+            failpoint!("inputs.receive");
             for message in self.inbox.messages() {
                 drops = message.drops.or(drops);
                 if message.truncated {

@@ -191,7 +191,11 @@ struct Retry {
 
 impl Actor {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        let done = self.obey(&mut commands).await;
+        let vitals = self.context.vitals.clone();
+        let done = match vitals.watch("changing inputs", self.obey(&mut commands)).await {
+            Some(done) => done,
+            None => end_of(&mut commands).await,
+        };
         self.stop().await;
         if let Some(done) = done {
             // Nobody waits any more, perhaps.
@@ -222,6 +226,7 @@ impl Actor {
     }
 
     async fn apply(&mut self, inputs: Vec<Input>) {
+        failpoint!("inputs.apply");
         self.generation += 1;
         let plan = plan::plan(&inputs);
         let conflict = |conflict: plan::Conflict| {
@@ -390,6 +395,17 @@ impl Actor {
         self.keeper.stop().await;
         for record in &self.board.shown().inputs {
             record.stats.set_state(InputState::Stopped, None);
+        }
+    }
+}
+
+/// After a defect nothing is changed any more; what listens is closed when the end comes.
+async fn end_of(commands: &mut mpsc::Receiver<Command>) -> Option<oneshot::Sender<()>> {
+    loop {
+        match commands.recv().await? {
+            Command::Stop(done) => return Some(done),
+            // Who asked is told that it is over.
+            Command::Apply(..) => {}
         }
     }
 }

@@ -12,9 +12,6 @@ use std::{fmt, sync::Arc, time::SystemTime};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-#[macro_use]
-mod failpoint;
-
 mod adopt;
 mod backlog;
 mod checkpoint;

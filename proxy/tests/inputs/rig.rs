@@ -21,6 +21,7 @@ use bytefreezer_proxy::{
     ledger::Ledger,
     metrics::Metrics,
     spool::{Parts, Spool, SpoolHandle, Stamp, State},
+    vital::Vitals,
 };
 use tempfile::TempDir;
 
@@ -72,6 +73,7 @@ impl Rig {
             senders: Arc::clone(&senders),
             metrics: Arc::clone(&metrics),
             runtime: tokio::runtime::Handle::current(),
+            vitals: Vitals::default(),
         };
         let supervisor = Supervisor::start(context, &config).await.unwrap();
         let handle = spool.handle();

@@ -30,6 +30,7 @@ use crate::{
     ledger::Ledger,
     metrics::Metrics,
     spool::{Failure, Parts, Reason, Spool, Stamp, State as Place},
+    vital::Vitals,
 };
 
 pub const SECRETS: [&str; 5] =
@@ -223,6 +224,7 @@ impl World {
             }),
             leaving: false.into(),
             started: Instant::now(),
+            vitals: Vitals::default(),
             long_polls: ApiState::long_polls(),
         });
         let api = Api::start(Arc::clone(&state));

@@ -21,6 +21,7 @@ use crate::{
     ledger::{Events, Ledger},
     metrics::Metrics,
     spool::{Entry, Parts, Spool, SpoolHandle, State},
+    vital::Vitals,
 };
 
 pub struct Site {
@@ -108,6 +109,7 @@ impl Plan {
             user_agent: "test/1".to_owned(),
             spool: spool.clone(),
             metrics: Arc::clone(&metrics),
+            vitals: Vitals::default(),
         };
         let deliverer = Deliverer::start_with(parts, self.pace);
         let (dir, batching) = (self.dir, self.batching);

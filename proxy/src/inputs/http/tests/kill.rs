@@ -13,6 +13,7 @@ use crate::{
     inputs::Supervisor,
     metrics::Metrics,
     spool::{Parts, Spool, State},
+    vital::Vitals,
 };
 
 const FOLDER: &str = "HTTP_TEST_FOLDER";
@@ -48,6 +49,7 @@ async fn child(folder: &Path) {
         senders: Arc::new(Senders::new(100)),
         metrics: Arc::<Metrics>::default(),
         runtime: tokio::runtime::Handle::current(),
+        vitals: Vitals::default(),
     };
     let spool = Spool::open(parts.clone()).unwrap();
     let supervisor = Supervisor::start(context(spool.handle()), &config).await.unwrap();
