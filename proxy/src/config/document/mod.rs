@@ -284,7 +284,7 @@ pub struct Spooling {
     /// Most bytes on disk without the dead-letter queue.
     #[schemars(range(min = 1_048_576))]
     pub max_size_bytes: u64,
-    /// Most bytes of the dead-letter queue; 0 is no limit.
+    /// Most bytes of the dead-letter queue, never more than 30 % of the volume; 0 is no other limit.
     pub dlq_max_size_bytes: u64,
     /// Failed uploads of a batch before it goes to the dead-letter queue; 0 sends it there at the first failure.
     pub retry_attempts: u32,

@@ -75,7 +75,7 @@ impl Worker {
         let entry = &record.entry;
         self.shared.metrics().evict(entry.class, cause);
         if entry.class == Class::Acknowledged {
-            tracing::error!(batch = %entry.file_name(), lines = entry.lines, cause, "acknowledged data was evicted from the DLQ and is lost; raise dlq_max_size_bytes or mend delivery");
+            tracing::error!(batch = %entry.file_name(), lines = entry.lines, cause, "acknowledged data was evicted from the DLQ and is lost; mend delivery, raise dlq_max_size_bytes, or give the spool more of a volume (the DLQ has 30 % of it)");
         } else if self.shared.told_evicted.pass().is_some() {
             tracing::error!(batch = %entry.file_name(), lines = entry.lines, cause, "unacknowledged data was evicted from the DLQ and is lost");
         }
