@@ -97,7 +97,7 @@ impl Supervisor {
         let (commands, inbox) = mpsc::channel(4);
         let runtime = context.runtime.clone();
         let actor = Actor {
-            memories: Memories::new(&config.spooling),
+            memories: Memories::new(&config.spooling, &config.inputs),
             keeper: Keeper::start(&context.runtime),
             context,
             shards,

@@ -1,6 +1,11 @@
 //! Templates: before and after their data, over restarts and reloads.
 
-use std::{collections::BTreeMap, fs, net::UdpSocket};
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::UdpSocket,
+    time::{Duration, SystemTime},
+};
 
 use bytefreezer_proxy::{
     config::{ExporterId, Input, MacFormat},
@@ -222,4 +227,25 @@ async fn templates_outlive_reloads() {
         let lines = parsed(&rig.wait_lines("routers", before + 1).await);
         assert_eq!(lines[before]["SrcMac"], expected);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_of_datasets_without_an_input_go_at_a_start_once_they_are_old() {
+    let rig = Rig::start(vec![netflow("routers")]).await;
+    let folder = rig.end().await;
+    let place = folder.path().join(".flows/acme");
+    fs::create_dir_all(&place).unwrap();
+    let write = |name: &str, days: u64| {
+        let file = fs::File::create(place.join(name)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_hours(24 * days)).unwrap();
+    };
+    for name in ["gone.templates", "gone.waiting", "gone.templates.damaged", "routers.waiting", "notes"] {
+        write(name, 8);
+    }
+    write("paused.templates", 6);
+    let rig = Rig::start_in(folder, config(vec![netflow("routers")])).await;
+    let mut left: Vec<_> =
+        fs::read_dir(rig.path(".flows/acme")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["notes", "paused.templates", "routers.waiting"]);
 }

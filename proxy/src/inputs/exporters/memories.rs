@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{FlowMemory, Memory};
+use super::{FlowMemory, Memory, leftovers};
 use crate::{
     config::{Input, Spooling},
     ids::DatasetKey,
@@ -25,9 +25,12 @@ pub struct Memories {
 }
 
 impl Memories {
-    /// Nothing yet; files are beside the spool.
-    pub fn new(spooling: &Spooling) -> Self {
+    /// Nothing yet; files are beside the spool, those that none of these inputs needs for not much longer.
+    pub fn new(spooling: &Spooling, inputs: &[Input]) -> Self {
         let folder = spooling.enabled.then(|| spooling.directory.join(FOLDER));
+        if let Some(folder) = &folder {
+            leftovers::remove(folder, inputs);
+        }
         Self { folder, all: HashMap::new() }
     }
 

@@ -5,9 +5,11 @@
 //! <spool>/.flows/<tenant>/<dataset>.templates   what exporters have taught, written anew when it has changed
 //! <spool>/.flows/<tenant>/<dataset>.waiting     records whose template has not come, beyond what memory holds
 //! ```
+//! Of a dataset that has no input any more they go at a start, a week after they were written.
 
 mod flow;
 mod keeper;
+mod leftovers;
 mod list;
 mod memories;
 mod waiting;
