@@ -21,6 +21,7 @@ packages: ## The Debian packages that the tests use as peers
 	.ci/packages
 
 test: packages ## Everything that needs no cluster
+	e2e/cluster/cluster build goflow2
 	$(CARGO) build --locked --workspace --bins
 	$(CARGO) test --locked --workspace
 

@@ -7,7 +7,7 @@
 //! | [`flows`] | datagrams of exporters and agents that carry a text |
 //! | [`sequence`] | which numbers arrived, how often and under which names |
 //! | [`http`] | a small blocking HTTP/1.1 client |
-//! | [`peers`] | other people's programs as senders: `logger`, rsyslog, syslog-ng, curl |
+//! | [`peers`] | other people's programs: `logger`, rsyslog, syslog-ng, curl as senders, and what starts any other |
 //! | [`process`] | starts, watches, signals and kills the real proxy binary |
 //! | [`shim`] | disk errors and a clock that steps, in the real binary |
 //! | `k8s` | a real cluster: namespaces of tests, objects, conditions (feature `k8s`) |

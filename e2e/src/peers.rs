@@ -64,6 +64,15 @@ impl Peer {
         crate::until(limit, "the end", || self.child.try_wait().ok().flatten())
     }
 
+    /// Until it has ended, and every process that it started.
+    pub fn wait_all(&mut self, limit: Duration) -> Result<()> {
+        let group = self.child.id().to_string();
+        crate::until(limit, "the end of all its processes", || {
+            let is_over = self.child.try_wait().is_ok_and(|ended| ended.is_some()) && !is_group_alive(&group);
+            is_over.then_some(())
+        })
+    }
+
     /// Ends it in order: SIGTERM, and SIGKILL after five seconds.
     pub fn stop(&mut self) {
         let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
@@ -79,6 +88,17 @@ impl Drop for Peer {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Whether a process of the group runs: zombies do not.
+fn is_group_alive(group: &str) -> bool {
+    let processes = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
+    processes.into_iter().any(|process| {
+        let stat = fs::read_to_string(process.path().join("stat")).unwrap_or_default();
+        // State, parent and group follow the name.
+        let mut fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
+        fields.next().is_some_and(|state| state != "Z") && fields.nth(1) == Some(group)
+    })
 }
 
 /// A program of `PATH` or of the places that are not in everybody's `PATH`.
@@ -219,4 +239,14 @@ pub fn curl(arguments: &[&str], url: &str) -> Result<(u16, String)> {
 /// Whether somebody accepts connections.
 pub fn accepts(address: SocketAddr) -> bool {
     std::net::TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
+}
+
+/// A program that is built once from its Go module into the cache of `e2e/cluster`.
+pub fn built(name: &str) -> Result<PathBuf> {
+    let cluster = Path::new(env!("CARGO_MANIFEST_DIR")).join("cluster/cluster");
+    let output =
+        Command::new(&cluster).arg("path").output().with_context(|| cluster.display().to_string())?;
+    let path = String::from_utf8(output.stdout)?;
+    let found = path.trim().split(':').map(|folder| Path::new(folder).join(name)).find(|path| path.is_file());
+    found.with_context(|| format!("{name} is missing: `e2e/cluster/cluster build {name}` builds it"))
 }

@@ -9,6 +9,8 @@ declare -A version=(
     [metallb-controller]=v0.15.2
     [local-path-provisioner]=v0.0.30
     [kubeconform]=v0.7.0
+    # No part of a cluster: a peer of the bench.
+    [goflow2]=v2.2.3
 )
 declare -A module=(
     [helm]=helm.sh/helm/v3/cmd/helm
@@ -16,6 +18,7 @@ declare -A module=(
     [metallb-controller]=go.universe.tf/metallb/controller
     [local-path-provisioner]=github.com/rancher/local-path-provisioner
     [kubeconform]=github.com/yannh/kubeconform/cmd/kubeconform
+    [goflow2]=github.com/netsampler/goflow2/v2/cmd/goflow2
 )
 kubernetes_programs=(kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl)
 
