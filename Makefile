@@ -59,13 +59,13 @@ soak: ## The long ones: 500 kills; SOAK_MINUTES (30) of load with outages
 	SOAK=1 PROXY_BINARY=$(CURDIR)/target/release/bytefreezer-proxy $(CARGO) test --locked --release --package e2e --test crash -- --nocapture
 	SOAK_MINUTES=$(SOAK_MINUTES) PROXY_BINARY=$(CURDIR)/target/release/bytefreezer-proxy $(CARGO) test --locked --release --package e2e --test soak -- --nocapture
 
-bench: packages ## Speed beside peers and a null receiver, in one run
+bench: packages ## Speed beside peers and a null receiver, in one run (half an hour); PART=lines or PART=flows for a part of it
+	e2e/cluster/cluster build goflow2
 	$(CARGO) build --release --locked --package bytefreezer-proxy --package e2e --bins
-	target/release/bench
+	PATH="$$(e2e/cluster/cluster path):$$PATH" target/release/bench $(PART) $(WRITE)
 
-bench-write: packages ## The same for about 20 minutes, and its tables into README.md and docs/performance.md
-	$(CARGO) build --release --locked --package bytefreezer-proxy --package e2e --bins
-	target/release/bench --write
+bench-write: WRITE = --write
+bench-write: bench ## The same, and its tables into README.md and docs/performance.md
 
 guard: packages ## Instructions of the hot loops against proxy/benches/limits.txt; UPDATE=1 writes that
 	$(CARGO) bench --locked --package bytefreezer-proxy --bench instructions

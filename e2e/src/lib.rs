@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`receiver`] | a real HTTP server that answers as the ByteFreezer Receiver does, checks what it gets, and misbehaves on request |
 //! | [`load`] | senders at a fixed rate whose events carry a number |
+//! | [`exporters`] | the same with flow records, from many addresses |
+//! | [`datagrams`] | what exporters send, made beforehand |
 //! | [`flows`] | datagrams of exporters and agents that carry a text |
 //! | [`sequence`] | which numbers arrived, how often and under which names |
 //! | [`http`] | a small blocking HTTP/1.1 client |
@@ -23,6 +25,8 @@ use std::{
 
 use anyhow::{Result, bail};
 
+pub mod datagrams;
+pub mod exporters;
 pub mod flows;
 pub mod http;
 #[cfg(feature = "k8s")]

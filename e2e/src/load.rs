@@ -132,7 +132,7 @@ impl Random {
 }
 
 /// Gives out how many events are due, in turns of about a millisecond.
-struct Pacer<'a> {
+pub(crate) struct Pacer<'a> {
     rate: u64,
     count: u64,
     started: Instant,
@@ -141,12 +141,12 @@ struct Pacer<'a> {
 }
 
 impl<'a> Pacer<'a> {
-    fn new(plan: &Plan, progress: &'a Progress) -> Self {
-        Self { rate: plan.rate, count: plan.count, started: Instant::now(), given: 0, progress }
+    pub(crate) fn new(rate: u64, count: u64, progress: &'a Progress) -> Self {
+        Self { rate, count, started: Instant::now(), given: 0, progress }
     }
 
     /// Waits until events are due; `None` at the end.
-    fn due(&mut self, most: u64) -> Option<u64> {
+    pub(crate) fn due(&mut self, most: u64) -> Option<u64> {
         loop {
             if self.given >= self.count || self.progress.stop.load(Relaxed) {
                 return None;
@@ -183,7 +183,7 @@ pub fn udp(plan: &Plan, progress: &Progress) -> Result<Sent> {
         sockets.push(socket);
     }
     let most = MOST.min(60_000 / size as u64).max(1);
-    let mut pacer = Pacer::new(plan, progress);
+    let mut pacer = Pacer::new(plan.rate, plan.count, progress);
     let mut number = 0;
     let mut buffer = Vec::with_capacity(size * most as usize);
     for socket in sockets.iter().cycle() {
@@ -192,14 +192,19 @@ pub fn udp(plan: &Plan, progress: &Progress) -> Result<Sent> {
         for n in number..number + due {
             events.append(n, &mut buffer);
         }
-        // A refused datagram (nobody listens) is reported on the next send of the socket; it is sent like the others.
-        if socket.send(&buffer).is_err() {
-            socket.send(&buffer)?;
-        }
+        send(socket, &buffer)?;
         number += due;
         progress.sent.fetch_add(due, Relaxed);
     }
     Ok(Sent { stream: plan.stream, attempted: number, promised: Promised::All })
+}
+
+/// Sends once more what failed: a refused datagram (nobody listens) is reported on the next send of the socket.
+pub(crate) fn send(socket: &UdpSocket, bytes: &[u8]) -> Result<()> {
+    if socket.send(bytes).is_err() {
+        socket.send(bytes)?;
+    }
+    Ok(())
 }
 
 /// Events made beforehand, of one length, whose number alone is changed: making them costs the sender nothing.
@@ -249,7 +254,7 @@ pub fn tcp(plan: &Plan, framing: Framing, progress: &Progress) -> Result<Sent> {
     stream.set_nodelay(true)?;
     let events = Events::new(plan);
     let size = events.size();
-    let mut pacer = Pacer::new(plan, progress);
+    let mut pacer = Pacer::new(plan.rate, plan.count, progress);
     let mut number = 0;
     let mut buffer = Vec::new();
     while let Some(due) = pacer.due(256) {
@@ -275,7 +280,7 @@ pub fn tcp(plan: &Plan, framing: Framing, progress: &Progress) -> Result<Sent> {
 pub fn http(plan: &Plan, path: &str, per_request: u64, progress: &Progress) -> Result<Sent> {
     let mut client = Client::new(plan.target).with_timeout(Duration::from_secs(5));
     let events = Events::new(plan);
-    let mut pacer = Pacer::new(plan, progress);
+    let mut pacer = Pacer::new(plan.rate, plan.count, progress);
     let mut acknowledged = Vec::new();
     let mut number = 0;
     let mut body = Vec::new();

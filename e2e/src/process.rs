@@ -360,11 +360,11 @@ impl Drop for Proxy {
     }
 }
 
-/// CPU seconds of a process, user and system.
+/// CPU seconds of a process and of its children that have ended, user and system.
 pub fn cpu(pid: u32) -> Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let (_, fields) = stat.rsplit_once(')').context("no name")?;
-    let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|f| f.parse::<u64>().ok()).sum();
+    let ticks: u64 = fields.split_whitespace().skip(11).take(4).filter_map(|f| f.parse::<u64>().ok()).sum();
     // USER_HZ is 100 on every Linux that Rust runs on.
     Ok(ticks as f64 / 100.0)
 }

@@ -28,7 +28,9 @@ use bytefreezer_proxy::{
     config::{Batching, DataFormat, KeepRaw, Oversize, SyslogMode, SyslogSource},
     decode::{
         ReceiveTime,
+        flow::{Rules, Shared, Source, Transport},
         framing::{Framer, Step},
+        sflow::{SflowRules, push_datagram},
         syslog::{SyslogRules, push_message},
         text::{self, TextRules},
     },
@@ -40,10 +42,16 @@ use bytefreezer_proxy::{
     },
 };
 
+// What the bench sends.
+#[allow(dead_code)]
+#[path = "../../e2e/src/datagrams.rs"]
+mod datagrams;
 // The tests use more of it.
 #[allow(dead_code)]
 #[path = "../tests/syslog_corpus/mod.rs"]
 mod syslog_corpus;
+
+use datagrams::{Datagrams, Exporter, Version};
 
 /// What a case may take more than its limit, in percent: how the compiler divides the crate alone moves some by 4.
 const SLACK: u64 = 10;
@@ -54,11 +62,15 @@ const NOW: u64 = 1_709_337_600_123_456_789;
 
 type Case = (&'static str, fn());
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 11] = [
     ("syslog-corpus", syslog_corpus_lines),
     ("syslog-rfc3164", syslog_plain_lines),
     ("ndjson-bfts", ndjson),
     ("text-envelope", envelope),
+    ("netflow-v5", || netflow(Version::V5)),
+    ("netflow-v9", || netflow(Version::V9)),
+    ("ipfix", || netflow(Version::Ipfix)),
+    ("sflow-raw", sflow),
     ("framer-lines", framer),
     ("member-level-1", member),
     ("frame-encode", frames),
@@ -232,6 +244,41 @@ fn ndjson() {
 
 fn envelope() {
     lines(DataFormat::Text);
+}
+
+/// Datagrams with a thousand records, after the template if there is one.
+fn thousand(version: Version) -> Vec<Vec<u8>> {
+    let (datagrams, mut exporter) = (Datagrams::new(version), Exporter::new(0));
+    let mut all = Vec::from_iter(datagrams.template(&mut exporter));
+    for number in (0..1000).step_by(version.records().into()) {
+        let mut datagram = Vec::new();
+        datagrams.append(&mut exporter, number, &mut datagram);
+        all.push(datagram);
+    }
+    all
+}
+
+fn netflow(version: Version) {
+    let (datagrams, shared, now) = (thousand(version), Shared::new(Rules::default()), ReceiveTime::new(NOW));
+    let source = Source { address: source(), port: 0 };
+    let mut out = Vec::with_capacity(1 << 20);
+    measured(&mut || {
+        for datagram in &datagrams {
+            shared.push(datagram, source, Transport::Udp, &now, &mut out);
+        }
+    });
+    black_box(out);
+}
+
+fn sflow() {
+    let (datagrams, rules, now) = (thousand(Version::Sflow), SflowRules::default(), ReceiveTime::new(NOW));
+    let mut out = Vec::with_capacity(1 << 20);
+    measured(&mut || {
+        for datagram in &datagrams {
+            push_datagram(datagram, &rules, source(), &now, &mut out);
+        }
+    });
+    black_box(out);
 }
 
 fn framer() {

@@ -99,7 +99,7 @@ pub fn all() -> Vec<Case> {
 }
 
 /// The proxy with one input of a kind on `{port}`.
-fn proxy(kind: &str, config: &Value, batching: &Value) -> Kind {
+pub fn proxy(kind: &str, config: &Value, batching: &Value) -> Kind {
     let mut input = json!({"port": "{port}", "host": "127.0.0.1"});
     e2e::process::merge(&mut input, config);
     inputs(&json!([{"type": kind, "name": "web", "config": input}]), batching)

@@ -54,10 +54,10 @@ pub fn run(kind: &Kind, wire: Wire, datasets: usize, seconds: u64) -> Result<Out
     Ok(Outcome {
         rate: (total as f64 / seconds) as u64,
         cpu_per_million: (contestant.cpu()? - cpu) / total as f64 * 1e6,
-        resident: run::peak(contestant.pid()?)?,
+        resident: contestant.peak()?,
         wire: stored_bytes as f64 / total as f64,
         tail: run::tail(&stored, ended),
-        lost: account::lost(&sent, &stored, &[])?,
+        lost: account::of(wire, &sent, &stored, &[])?.lost,
         level,
         note: format!(
             "{}p50 {:.1} ms, p99 {:.1} ms",

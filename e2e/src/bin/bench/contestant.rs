@@ -9,9 +9,18 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use e2e::process::{self, Proxy};
+use e2e::{
+    datagrams::Version,
+    peers::Peer,
+    process::{self, Proxy},
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::{
+    flows::collectors::{self, Collector, Written},
+    run,
+};
 
 /// Somebody to be measured.
 #[derive(Debug, Clone)]
@@ -24,6 +33,8 @@ pub enum Kind {
     SyslogNgFile,
     /// rsyslog into a file: far less work.
     RsyslogFile,
+    /// Another collector of flows, for those of a version.
+    Collector(Collector, Version),
     /// A loop over `recvmmsg` that counts.
     Null,
 }
@@ -39,6 +50,7 @@ pub struct Contestant {
 enum Running {
     Proxy(Box<Proxy>),
     Child(Child),
+    Collector(Peer, Collector),
 }
 
 impl Contestant {
@@ -57,6 +69,9 @@ impl Contestant {
             Kind::SyslogNgHttp => syslog_ng(folder.path(), &syslog_ng_http(sink), port)?,
             Kind::SyslogNgFile => syslog_ng(folder.path(), &syslog_ng_file(folder.path()), port)?,
             Kind::RsyslogFile => rsyslog(folder.path(), port)?,
+            Kind::Collector(collector, version) => {
+                Running::Collector(collector.start(*version, folder.path(), port)?, *collector)
+            }
         };
         let mut contestant = Self { target, running, folder };
         contestant.wait_for_socket()?;
@@ -78,12 +93,33 @@ impl Contestant {
         match &self.running {
             Running::Proxy(proxy) => proxy.pid(),
             Running::Child(child) => Ok(child.id()),
+            Running::Collector(peer, _) => Ok(peer.pid()),
         }
     }
 
     /// CPU seconds so far.
     pub fn cpu(&self) -> Result<f64> {
-        process::cpu(self.pid()?)
+        match &self.running {
+            Running::Collector(peer, _) => collectors::cpu(peer),
+            _ => process::cpu(self.pid()?),
+        }
+    }
+
+    /// Most resident bytes so far.
+    pub fn peak(&self) -> Result<u64> {
+        match &self.running {
+            Running::Collector(peer, _) => collectors::peak(peer),
+            _ => run::peak(self.pid()?),
+        }
+    }
+
+    /// Ends a collector, and says what it wrote.
+    pub fn written(&mut self) -> Result<Written> {
+        let folder = self.folder.path();
+        match &mut self.running {
+            Running::Collector(peer, collector) => collector.written(peer, folder),
+            _ => bail!("only collectors write records"),
+        }
     }
 
     /// The file of a contestant that writes one, else nothing.

@@ -7,12 +7,13 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 mod account;
 mod cases;
 mod closed;
 mod contestant;
+mod flows;
 mod report;
 mod rest;
 mod run;
@@ -24,6 +25,8 @@ use report::Report;
 /// Speed beside peers.
 #[derive(Debug, Parser)]
 struct Args {
+    /// Only this part.
+    part: Option<Part>,
     /// Seconds of a confirming run.
     #[arg(long, default_value_t = 30)]
     seconds: u64,
@@ -44,7 +47,20 @@ struct Args {
     null: Option<u16>,
 }
 
+/// What can be measured by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Lines over syslog, raw UDP and HTTP, and figures.
+    Lines,
+    /// Flow records.
+    Flows,
+}
+
 impl Args {
+    fn includes(&self, part: Part) -> bool {
+        self.part.is_none_or(|only| only == part)
+    }
+
     fn wants(&self, name: &str) -> bool {
         self.only.as_ref().is_none_or(|only| name.contains(only.as_str()))
     }
@@ -56,10 +72,27 @@ fn main() -> Result<()> {
         return contestant::null(port);
     }
     let begun = Instant::now();
+    let report = args.includes(Part::Lines).then(|| lines(&args));
+    let table = args.includes(Part::Flows).then(|| flows::measure(&args));
+    if let Some(report) = &report {
+        println!("{}", report.full());
+    }
+    if let Some(table) = &table {
+        println!("{}", table.text());
+    }
+    eprintln!("took {} s", begun.elapsed().as_secs());
+    if args.write {
+        report.map_or(Ok(()), |report| report.write())?;
+        table.map_or(Ok(()), |table| table.write())?;
+    }
+    Ok(())
+}
+
+fn lines(args: &Args) -> Report {
     let mut report = Report::new(args.seconds, args.runs);
     for case in cases::all().into_iter().filter(|case| args.wants(case.name)) {
         eprintln!("{}", case.name);
-        let outcome = measure(&case, &args);
+        let outcome = measure(&case, args);
         report.case(&case, outcome);
     }
     for figure in rest::FIGURES.iter().filter(|figure| args.wants(figure.name)) {
@@ -67,12 +100,7 @@ fn main() -> Result<()> {
         let value = (figure.measure)().unwrap_or_else(|error| format!("failed: {error:#}"));
         report.figure(figure.name, value);
     }
-    println!("{}", report.full());
-    eprintln!("took {} s", begun.elapsed().as_secs());
-    if args.write {
-        report.write()?;
-    }
-    Ok(())
+    report
 }
 
 fn measure(case: &Case, args: &Args) -> Result<run::Outcome> {

@@ -37,25 +37,17 @@ impl Report {
         self.cases.iter().find(|(known, _)| *known == name)?.1.as_ref().ok()
     }
 
-    /// What the numbers depend on.
-    fn setting(&self) -> String {
-        let read =
-            |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
-        format!(
-            "{} cores, kernel {}, `net.core.rmem_max` {}, `rmem_default` {}, loopback; {} confirming runs of {} s at the \
-             highest rate (peers: 1), clients that wait for answers a third of that.",
-            std::thread::available_parallelism().map_or(1, usize::from),
-            read("/proc/sys/kernel/osrelease").split('-').next().unwrap_or_default(),
-            read("/proc/sys/net/core/rmem_max"),
-            read("/proc/sys/net/core/rmem_default"),
-            self.runs,
-            self.seconds,
-        )
-    }
-
-    /// Both tables as Markdown.
+    /// Both tables as Markdown; empty when nothing was measured.
     pub fn full(&self) -> String {
-        let mut out = format!("{}\n", self.setting());
+        if self.cases.is_empty() && self.figures.is_empty() {
+            return String::new();
+        }
+        let mut out = format!(
+            "{}; {} confirming runs of {} s at the highest rate (peers: 1), clients that wait for answers a third of that.\n",
+            setting(),
+            self.runs,
+            self.seconds
+        );
         if !self.cases.is_empty() {
             out.push_str(
                 "\n| case | lossless events/s | of the null receiver | of syslog-ng `http()` | CPU s per million \
@@ -115,9 +107,21 @@ impl Report {
 
     /// Writes both documents.
     pub fn write(&self) -> Result<()> {
-        replace(Path::new("README.md"), &self.short()?)?;
-        replace(Path::new("docs/performance.md"), &self.full())
+        replace(Path::new("README.md"), "bench", &self.short()?)?;
+        replace(Path::new("docs/performance.md"), "bench", &self.full())
     }
+}
+
+/// What the numbers depend on.
+pub fn setting() -> String {
+    let read = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
+    format!(
+        "{} cores, kernel {}, `net.core.rmem_max` {}, `rmem_default` {}, loopback",
+        std::thread::available_parallelism().map_or(1, usize::from),
+        read("/proc/sys/kernel/osrelease").split('-').next().unwrap_or_default(),
+        read("/proc/sys/net/core/rmem_max"),
+        read("/proc/sys/net/core/rmem_default"),
+    )
 }
 
 fn ratio(one: u64, other: u64) -> String {
@@ -125,26 +129,27 @@ fn ratio(one: u64, other: u64) -> String {
     if times < 1.0 { format!("{:.0} %", times * 100.0) } else { format!("{times:.1} x") }
 }
 
-fn some(number: u64, unit: &str) -> String {
+/// Nothing instead of 0.
+pub fn some(number: u64, unit: &str) -> String {
     if number == 0 { String::new() } else { format!("{number}{unit}") }
 }
 
 /// With a space between thousands.
-fn grouped(number: u64) -> String {
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
     groups.join(" ")
 }
 
-/// Puts `text` between the marks.
-fn replace(path: &Path, text: &str) -> Result<()> {
-    const BEGIN: &str = "<!-- bench: written by `make bench-write` -->\n";
-    const END: &str = "<!-- bench: end -->";
+/// Puts `text` between the marks of this name.
+pub fn replace(path: &Path, name: &str, text: &str) -> Result<()> {
+    let begin = format!("<!-- {name}: written by `make bench-write` -->\n");
+    let end = format!("<!-- {name}: end -->");
     let old = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    let (before, rest) = old.split_once(BEGIN).with_context(|| format!("{}: no mark", path.display()))?;
-    let (_, after) = rest.split_once(END).with_context(|| format!("{}: no end mark", path.display()))?;
-    ensure!(!after.contains(BEGIN), "{}: two marks", path.display());
-    Ok(fs::write(path, format!("{before}{BEGIN}{}\n{END}{after}", text.trim_end()))?)
+    let (before, rest) = old.split_once(&begin).with_context(|| format!("{}: no mark", path.display()))?;
+    let (_, after) = rest.split_once(&end).with_context(|| format!("{}: no end mark", path.display()))?;
+    ensure!(!after.contains(&begin), "{}: two marks", path.display());
+    Ok(fs::write(path, format!("{before}{begin}{}\n{end}{after}", text.trim_end()))?)
 }
 
 #[cfg(test)]
@@ -164,16 +169,16 @@ mod tests {
     fn only_what_is_between_the_marks_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("page.md");
-        assert!(replace(&path, "new").is_err());
+        assert!(replace(&path, "bench", "new").is_err());
         let page = |table: &str| {
             format!(
                 "head\n<!-- bench: written by `make bench-write` -->\n{table}\n<!-- bench: end -->\ntail\n"
             )
         };
         fs::write(&path, page("old\nolder")).unwrap();
-        replace(&path, "new\n").unwrap();
+        replace(&path, "bench", "new\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), page("new"));
         fs::write(&path, "no mark").unwrap();
-        assert!(replace(&path, "new").is_err());
+        assert!(replace(&path, "bench", "new").is_err());
     }
 }

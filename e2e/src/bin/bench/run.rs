@@ -11,6 +11,8 @@ use std::{
 
 use anyhow::{Result, anyhow, bail, ensure};
 use e2e::{
+    datagrams::Version,
+    exporters,
     load::{self, Events, Framing, Plan, Progress, Shape},
     sequence,
 };
@@ -32,6 +34,8 @@ pub enum Wire {
     Tcp(u16),
     /// This many clients, events in a request.
     Http(u16, u64),
+    /// Datagrams of many exporters, whose records are the events.
+    Flows(Version),
 }
 
 /// What a run showed.
@@ -49,6 +53,8 @@ pub struct Outcome {
     pub resident: u64,
     /// Bytes over the wire per event.
     pub wire: f64,
+    /// Bytes of what was made of an event, before compression.
+    pub text: f64,
     /// The sender could not keep the rate.
     pub late: bool,
     /// Kernel drops.
@@ -79,6 +85,9 @@ pub struct Load {
     pub seconds: u64,
 }
 
+/// Exporters of flows.
+pub const EXPORTERS: u16 = 500;
+
 /// A sender that is so many microseconds behind its plan does not offer the rate it says.
 const LATE: u64 = 250_000;
 
@@ -100,7 +109,7 @@ pub fn run(kind: &Kind, load: Load, rate: u64) -> Result<Outcome> {
     settle(&contestant, &sink, Duration::from_millis(1500))?;
     outcome.drops = contestant.kernel_drops()?;
     outcome.cpu_per_million = (contestant.cpu()? - cpu) / total as f64 * 1e6;
-    outcome.resident = peak(contestant.pid()?)?;
+    outcome.resident = contestant.peak()?;
     if matches!(kind, Kind::Null) {
         outcome.lost = outcome.drops;
         return Ok(outcome);
@@ -108,7 +117,9 @@ pub fn run(kind: &Kind, load: Load, rate: u64) -> Result<Outcome> {
     outcome.wire = sink.bytes() as f64 / total as f64;
     let stored = sink.take();
     outcome.tail = tail(&stored, ended);
-    outcome.lost = account::lost(&sent, &stored, &contestant.file())?;
+    let arrived = account::of(load.wire, &sent, &stored, &contestant.file())?;
+    outcome.lost = arrived.lost;
+    outcome.text = arrived.text as f64 / (total - arrived.lost).max(1) as f64;
     Ok(outcome)
 }
 
@@ -118,31 +129,32 @@ pub fn tail(stored: &[Stored], ended: Instant) -> f64 {
 }
 
 /// All senders of a load, to their end.
-fn send(contestant: &Contestant, load: Load, rate: u64) -> Result<(Progress, Vec<sequence::Sent>)> {
+pub fn send(contestant: &Contestant, load: Load, rate: u64) -> Result<(Progress, Vec<sequence::Sent>)> {
     let progress = Progress::default();
-    let (streams, shape) = match load.wire {
-        Wire::Udp(shape) => (1, shape),
-        Wire::Tcp(connections) => (connections, Shape::Rfc3164),
+    let (target, count) = (contestant.target, rate * load.seconds);
+    let streams = match load.wire {
+        Wire::Udp(_) | Wire::Flows(_) => 1,
+        Wire::Tcp(connections) => connections,
         Wire::Http(..) => bail!("HTTP clients wait for answers; they have no rate"),
     };
-    let plan = |stream: u16| Plan {
-        target: contestant.target,
+    let plan = |shape: Shape, stream: u16| Plan {
+        target,
         shape,
         stream,
-        count: (rate * load.seconds).div_ceil(u64::from(streams)),
+        count: count.div_ceil(u64::from(streams)),
         rate: rate.div_ceil(u64::from(streams)),
         size: load.size,
     };
+    let sender = |stream: u16| match load.wire {
+        Wire::Udp(shape) => load::udp(&plan(shape, stream), &progress),
+        Wire::Flows(version) => {
+            exporters::run(&exporters::Plan { target, version, exporters: EXPORTERS, count, rate }, &progress)
+        }
+        _ => load::tcp(&plan(Shape::Rfc3164, stream), Framing::Line, &progress),
+    };
     let sent = thread::scope(|scope| {
-        let senders: Vec<_> = (0..streams)
-            .map(|stream| {
-                let (plan, progress) = (plan(stream), &progress);
-                scope.spawn(move || match load.wire {
-                    Wire::Udp(_) => load::udp(&plan, progress),
-                    _ => load::tcp(&plan, Framing::Line, progress),
-                })
-            })
-            .collect();
+        let sender = &sender;
+        let senders: Vec<_> = (0..streams).map(|stream| scope.spawn(move || sender(stream))).collect();
         while !senders.iter().all(thread::ScopedJoinHandle::is_finished) {
             // What lost something is not lossless, however long it goes on.
             if progress.late_us.load(Relaxed) > LATE || contestant.kernel_drops().is_ok_and(|drops| drops > 0)
@@ -258,19 +270,22 @@ pub fn copy() -> Result<Outcome> {
         }
     }
     file.sync_all()?;
-    let cpu = || {
-        let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
-        let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
-        anyhow::Ok(seconds(usage.user_time()) + seconds(usage.system_time()))
-    };
+    let cpu = || seconds(UsageWho::RUSAGE_CHILDREN);
     let (before, begun) = (cpu()?, Instant::now());
     ensure!(Command::new("cp").args([&from, &to]).status()?.success(), "cp failed");
     ensure!(Command::new("sync").arg(&to).status()?.success(), "sync failed");
-    let seconds = begun.elapsed().as_secs_f64();
+    let took = begun.elapsed().as_secs_f64();
     Ok(Outcome {
-        rate: (EVENTS as f64 / seconds) as u64,
+        rate: (EVENTS as f64 / took) as u64,
         cpu_per_million: (cpu()? - before) / EVENTS as f64 * 1e6,
-        note: format!("{:.0} MB/s", EVENTS as f64 * SIZE as f64 / seconds / 1e6),
+        note: format!("{:.0} MB/s", EVENTS as f64 * SIZE as f64 / took / 1e6),
         ..Outcome::default()
     })
+}
+
+/// CPU seconds, user and system.
+pub fn seconds(who: UsageWho) -> Result<f64> {
+    let usage = getrusage(who)?;
+    let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+    Ok(seconds(usage.user_time()) + seconds(usage.system_time()))
 }
