@@ -60,6 +60,16 @@ impl Reservation {
         }
     }
 
+    /// Gives back what `bytes` do not need.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        let mut spare = (self.bytes() / UNIT).saturating_sub(bytes.div_ceil(UNIT));
+        for permit in self.held.iter_mut().flatten() {
+            let units = spare.min(permit.num_permits());
+            drop(permit.split(units));
+            spare -= units;
+        }
+    }
+
     /// Bytes held.
     pub fn bytes(&self) -> usize {
         self.held.iter().flatten().map(|permit| permit.num_permits() * UNIT).sum()
@@ -209,6 +219,18 @@ mod tests {
         drop(first);
         assert!(budget.try_reserve(1).is_some());
         assert_eq!(budget.used(), 512 * 1024);
+    }
+
+    #[test]
+    fn a_share_becomes_as_small_as_what_it_is_for() {
+        let budget = MemoryBudget::new(1 << 20);
+        let mut share = budget.try_reserve(512 * 1024).unwrap();
+        share.shrink_to(600 * 1024);
+        assert_eq!((share.bytes(), budget.used()), (512 * 1024, 512 * 1024));
+        share.shrink_to(10 * 1024 + 1);
+        assert_eq!((share.bytes(), budget.used()), (11 * 1024, 11 * 1024));
+        drop(share);
+        assert_eq!(budget.used(), 0);
     }
 
     #[tokio::test]

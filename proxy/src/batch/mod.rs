@@ -88,3 +88,11 @@ pub struct Chunk {
     /// Share of the memory budget, given back when the chunk is dropped.
     pub memory: Reservation,
 }
+
+impl Chunk {
+    /// Gives back what compression saved of the memory that its lines had: what comes can wait in it for a slow disk.
+    pub fn shrink(&mut self) {
+        let (Body::Raw(bytes) | Body::Member(bytes)) = &self.body;
+        self.memory.shrink_to(bytes.len());
+    }
+}

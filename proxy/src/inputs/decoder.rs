@@ -234,7 +234,8 @@ impl Output {
         let context = &self.context;
         let memory = context.memory.reserve_blocking(&context.runtime, open.buffer.len());
         let level = context.level.of(&open.route.stream.batching);
-        let Some(chunk) = open.buffer.take(level, &mut self.compressor, memory) else { return };
+        let Some(mut chunk) = open.buffer.take(level, &mut self.compressor, memory) else { return };
+        chunk.shrink();
         let booking = open.route.book(&context.ledger, chunk.lines);
         booking.settle(context.spool.submit_blocking(chunk));
     }

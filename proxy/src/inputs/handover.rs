@@ -23,7 +23,8 @@ pub(super) async fn submit(
     let memory = memory_for(context, lines, std::mem::take(cover)).await;
     let level = context.level.of(&route.stream.batching);
     let chunk = COMPRESSOR.with_borrow_mut(|compressor| lines.take(level, compressor, memory));
-    if let Some(chunk) = chunk {
+    if let Some(mut chunk) = chunk {
+        chunk.shrink();
         let booking = route.book(&context.ledger, chunk.lines);
         booking.settle(context.spool.submit(chunk).await);
     }

@@ -1,7 +1,7 @@
 //! Other people's collectors of flows. They write to a file, neither compressed nor synced, and none of them uploads.
 
 use std::{
-    fmt, fs,
+    fs,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -102,16 +102,6 @@ impl Collector {
         };
         ensure!(records > 0, "it wrote no record: {}", said(peer));
         Ok(Written { records, bytes })
-    }
-}
-
-impl fmt::Display for Collector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Goflow2 => "goflow2",
-            Self::Nfdump => "nfcapd",
-            Self::Pmacct => "nfacctd",
-        })
     }
 }
 

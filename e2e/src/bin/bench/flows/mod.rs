@@ -35,17 +35,13 @@ enum Who {
 
 impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Memory => f.write_str("decoded to JSON in memory, one core"),
-            Self::Proxy => f.write_str("proxy: decoded, gzip level 1, synced, uploaded"),
-            Self::Collector(Collector::Goflow2) => f.write_str("goflow2, JSON to a file: far less work"),
-            Self::Collector(Collector::Nfdump) => {
-                f.write_str("nfcapd (sfcapd), binary to a file: far less work")
-            }
-            Self::Collector(Collector::Pmacct) => {
-                f.write_str("nfacctd (sfacctd), JSON to a file: far less work")
-            }
-        }
+        f.write_str(match self {
+            Self::Memory => "decoded to JSON in memory, one core",
+            Self::Proxy => "proxy: decoded, gzip level 1, synced, uploaded",
+            Self::Collector(Collector::Goflow2) => "goflow2, JSON to a file: far less work",
+            Self::Collector(Collector::Nfdump) => "nfcapd (sfcapd), binary to a file: far less work",
+            Self::Collector(Collector::Pmacct) => "nfacctd (sfacctd), JSON to a file: far less work",
+        })
     }
 }
 
