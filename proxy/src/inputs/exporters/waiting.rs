@@ -178,7 +178,8 @@ impl WaitingFile {
         }
         if end > state.look_at {
             let folder = self.path.parent().unwrap_or(&self.path);
-            if !RealDisk.space(folder).is_ok_and(|space| end <= space.free.saturating_add(state.end) / SHARE) {
+            if !RealDisk.space(folder).is_ok_and(|space| end <= space.free.saturating_add(state.end) / SHARE)
+            {
                 return false;
             }
             state.look_at = end + LOOK;
