@@ -75,9 +75,10 @@ pub fn assert_same(who: &str, ours: &Rows, theirs: &Rows, known: &[Known]) {
         let place = found.entry((exporter.to_owned(), member.to_owned())).or_insert((0, example));
         place.0 += 1;
     };
-    let none = Vec::new();
+    let nothing = Vec::new();
     for exporter in ours.keys().chain(theirs.keys().filter(|name| !ours.contains_key(*name))) {
-        let (ours, theirs) = (ours.get(exporter).unwrap_or(&none), theirs.get(exporter).unwrap_or(&none));
+        let (ours, theirs) =
+            (ours.get(exporter).unwrap_or(&nothing), theirs.get(exporter).unwrap_or(&nothing));
         if ours.len() != theirs.len() {
             note(exporter, "*", format!("we have {} records, they have {}", ours.len(), theirs.len()));
             continue;

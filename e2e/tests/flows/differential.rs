@@ -46,8 +46,8 @@ fn protocol(name: &Value) -> Value {
         ("IPv6-ICMP", 58),
         ("SCTP", 132),
     ];
-    let named = |text: &str| names.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
-    name.as_str().and_then(named).map_or_else(|| name.clone(), |(_, number)| json!(number))
+    let find = |text: &str| names.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+    name.as_str().and_then(find).map_or_else(|| name.clone(), |(_, number)| json!(number))
 }
 
 fn read_goflow2(name: &str, value: &Value) -> Value {

@@ -94,7 +94,7 @@ impl Probe {
         // Everything is in the socket's buffer by now.
         socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
         let mut datagrams = Vec::new();
-        let mut buffer = [0; 65_536];
+        let mut buffer = vec![0; 65_536];
         while let Ok(length) = socket.recv(&mut buffer) {
             datagrams.push(buffer[..length].to_vec());
         }

@@ -79,7 +79,7 @@ fn captures() -> Vec<(String, bool, Vec<Vec<u8>>)> {
     for case in cases.iter().filter(|case| case.is_dir()) {
         let name = case.file_name().unwrap().to_str().unwrap();
         let mut datagrams = files_of(case);
-        datagrams.retain(|(name, _)| name.ends_with(".bin"));
+        datagrams.retain(|(name, _)| name.rsplit_once('.').is_some_and(|(_, ending)| ending == "bin"));
         datagrams.sort();
         let datagrams = datagrams.into_iter().map(|(_, bytes)| bytes).collect();
         found.push((name.to_owned(), name.starts_with("sflow"), datagrams));

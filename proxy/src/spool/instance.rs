@@ -47,6 +47,13 @@ impl Instance {
     }
 }
 
+impl Drop for Instance {
+    /// Closing alone would leave the lock to a child that another thread is just starting, until that one's exec.
+    fn drop(&mut self) {
+        let _ = self.lock.unlock();
+    }
+}
+
 /// Takes the free folder that was used last, else the first free number.
 pub fn claim(directory: &Path) -> io::Result<Instance> {
     RealDisk.make_dirs(directory)?;

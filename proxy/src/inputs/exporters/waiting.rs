@@ -196,6 +196,15 @@ impl WaitingFile {
     }
 }
 
+impl Drop for WaitingFile {
+    /// As `spool::instance` has it.
+    fn drop(&mut self) {
+        if let Some(file) = &self.state.get_mut().file {
+            let _ = file.unlock();
+        }
+    }
+}
+
 impl State {
     fn give_up(&mut self, since_ns: u64) -> Vec<(Source, u64)> {
         let gone = self.index.expire(since_ns);

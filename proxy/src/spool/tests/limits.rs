@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -73,16 +73,18 @@ async fn w17_a_full_spool_is_bounded_refuses_and_keeps_what_was_acknowledged() {
 
     // The same volume again: acknowledged data is taken up to the limit, then refused, and goes on after delivery.
     let rig = on(&disk, parts(sim_settings())).await;
-    let mut refused = None;
-    for n in 0..600 {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    for n in 5000.. {
         rig.ledger.accept(1);
-        if let Err(error) = rig.handle.commit(vec![member(&web, &noise(5000 + n, 20_000))]).await {
-            rig.ledger.unaccept(1);
-            refused = Some(error);
+        let Err(refused) = rig.handle.commit(vec![member(&web, &noise(n, 20_000))]).await else { continue };
+        rig.ledger.unaccept(1);
+        if refused == Refused::Full {
             break;
         }
+        // On a busy machine the volume is full before the limits are reckoned anew.
+        assert!(matches!(refused, Refused::Unwritable(_)) && Instant::now() < deadline, "{refused}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert_eq!(refused, Some(Refused::Full));
     assert!(!rig.handle.has_room(ACK) && !rig.handle.has_room(Class::Unacknowledged));
     for entry in rig.handle.entries(&key("datagrams"), &ALL, None, 1000) {
         rig.handle.delivered(entry.stamp).await.unwrap();

@@ -29,7 +29,7 @@ impl Decoder {
     }
 
     /// Appends the lines of a datagram and returns how many these are.
-    fn push(&self, datagram: &[u8], exporter: &Exporter, now: &ReceiveTime, out: &mut Vec<u8>) -> u32 {
+    fn push(&self, datagram: &[u8], exporter: Exporter, now: &ReceiveTime, out: &mut Vec<u8>) -> u32 {
         let address = IpAddr::from(exporter.address);
         if self.version == Version::Sflow {
             return push_datagram(datagram, &self.sflow, address, now, out).lines;
@@ -47,7 +47,7 @@ pub fn run(version: Version, time: Duration) -> Result<Outcome> {
     let mut out = Vec::with_capacity(2 * FULL);
     for exporter in &mut exporters {
         if let Some(template) = datagrams.template(exporter) {
-            decoder.push(&template, exporter, &ReceiveTime::now(), &mut out);
+            decoder.push(&template, *exporter, &ReceiveTime::now(), &mut out);
         }
     }
     let (mut records, mut bytes, mut datagram) = (0, 0, Vec::new());
@@ -57,7 +57,7 @@ pub fn run(version: Version, time: Duration) -> Result<Outcome> {
         for exporter in &mut exporters {
             datagram.clear();
             datagrams.append(exporter, records, &mut datagram);
-            records += u64::from(decoder.push(&datagram, exporter, &now, &mut out));
+            records += u64::from(decoder.push(&datagram, *exporter, &now, &mut out));
             if out.len() > FULL {
                 bytes += out.len();
                 out.clear();
@@ -91,13 +91,13 @@ mod tests {
             let (mut expected, mut out) = (0, Vec::new());
             for _ in 0..3 {
                 if let Some(template) = datagrams.template(&mut exporter) {
-                    assert_eq!(decoder.push(&template, &exporter, &now, &mut out), 0);
+                    assert_eq!(decoder.push(&template, exporter, &now, &mut out), 0);
                 }
                 let mut datagram = Vec::new();
                 datagrams.append(&mut exporter, expected, &mut datagram);
                 assert_eq!(datagram.len(), datagrams.size());
                 assert!(datagram.len() <= 1472, "{version}: {} bytes", datagram.len());
-                expected += u64::from(decoder.push(&datagram, &exporter, &now, &mut out));
+                expected += u64::from(decoder.push(&datagram, exporter, &now, &mut out));
             }
             assert_eq!(expected, 3 * u64::from(version.records()), "{version}");
             let lines: Vec<serde_json::Value> = out
