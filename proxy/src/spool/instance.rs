@@ -202,7 +202,7 @@ mod tests {
             .unwrap();
         drop(second);
         let again = claim(dir.path()).unwrap();
-        assert_eq!((again.folder, again.spool_id), (folder, id));
+        assert_eq!((&again.folder, again.spool_id), (&folder, id));
     }
 
     #[test]
