@@ -126,7 +126,7 @@ fn open_vswitch_in_netflow_ipfix_and_sflow() {
         &["header=128", "sampling=1", "polling=0", "agent=\"192.0.2.88\""],
     );
     for frame in flows().iter().flat_map(Flow::frames) {
-        let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = frame.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
         switch.tell(&["netdev-dummy/receive", "p1", &hex]);
     }
     // Flows end with their rules in the datapath.
