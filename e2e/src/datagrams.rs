@@ -67,7 +67,8 @@ impl fmt::Display for Version {
 
 /// Where the number is.
 const OCTETS: u16 = 1;
-const V5: [(u16, usize); 20] = [
+/// Elements of a record of NetFlow v5 and their bytes; 0 is padding.
+pub const V5: [(u16, usize); 20] = [
     (8, 4),
     (12, 4),
     (15, 4),
@@ -126,7 +127,7 @@ const IPFIX: [(u16, usize); 16] = [
     (17, 4),
 ];
 /// When everything is exported, Unix s.
-const EXPORT: u32 = 1_767_225_600;
+pub const EXPORT: u32 = 1_767_225_600;
 /// How long the exporter had been up then.
 const UPTIME_MS: u32 = 90_000_000;
 const TEMPLATE: u16 = 256;

@@ -1,9 +1,10 @@
 //! Datagrams of exporters and agents made here, whose records differ in every field.
 
+use e2e::datagrams::{EXPORT, V5};
+
 use crate::packets::{Flow, flows};
 
-/// When everything is exported, Unix s, and the uptime then, ms.
-const EXPORT: u32 = 1_767_225_600;
+/// The uptime when everything is exported, ms.
 const UPTIME: u32 = 90_000;
 /// Records of a datagram.
 const RECORDS: u32 = 12;
@@ -59,33 +60,12 @@ const IPV6: [(u16, u16); 16] = [
 
 /// A datagram of NetFlow 5.
 pub fn v5() -> Vec<u8> {
-    const FIELDS: [(u16, u16); 20] = [
-        (8, 4),
-        (12, 4),
-        (15, 4),
-        (10, 2),
-        (14, 2),
-        (2, 4),
-        (1, 4),
-        (22, 4),
-        (21, 4),
-        (7, 2),
-        (11, 2),
-        (0, 1),
-        (6, 1),
-        (4, 1),
-        (5, 1),
-        (16, 2),
-        (17, 2),
-        (9, 1),
-        (13, 1),
-        (0, 2),
-    ];
+    let fields = V5.map(|(element, length)| (element, length as u16));
     let mut bytes = words(&[5, RECORDS as u16]);
     bytes.extend([UPTIME, EXPORT, 250_000_001, 1000].map(u32::to_be_bytes).as_flattened());
     // Engine, and a sampling of one in 100.
     bytes.extend([3, 7, 0x40, 100]);
-    bytes.extend((0..RECORDS).flat_map(|number| record(&FIELDS, number)));
+    bytes.extend((0..RECORDS).flat_map(|number| record(&fields, number)));
     bytes
 }
 
